@@ -1,2 +1,50 @@
-//! Chores.
-fn main() {}
+//! The project's chores. `cargo xtask ci` is what CI runs, so that a green run here is a green
+//! run there.
+
+mod chores;
+mod step;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Everything a change must pass: format, lints, tests, docs, other platforms, dependencies
+    ///
+    /// Each step prints its command and how long it took; the first failure ends the run.
+    Ci {
+        /// Leave out the lints for other platforms (their set-up takes minutes and needs root)
+        #[arg(long)]
+        skip_cross: bool,
+    },
+    /// Rewrite the golden files from what the code does now; review the diff before committing
+    Bless,
+    /// Lint the library for the platforms that this machine cannot run
+    ///
+    /// Installs a compiler with their standard libraries first (scripts/cross-setup.sh).
+    Cross,
+}
+
+fn main() -> ExitCode {
+    let steps = match Arguments::parse().chore {
+        Chore::Ci { skip_cross } => chores::ci(skip_cross),
+        Chore::Bless => chores::bless(),
+        Chore::Cross => chores::cross(),
+    };
+    match step::run_all(steps) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Each chore as a list of commands; nothing here runs them.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::step::Step;
+
+/// The platforms `sideload` promises beyond the one it is tested on: each is linted only.
+const CROSS_TARGETS: &[&str] =
+    &["x86_64-unknown-freebsd", "aarch64-apple-darwin", "x86_64-apple-darwin", "aarch64-unknown-linux-gnu"];
+
+/// Cheapest first, so that a slip in formatting is not told after the tests.
+pub(crate) fn ci(skip_cross: bool) -> Vec<Step> {
+    let mut steps = vec![
+        Step::new("format", cargo("fmt --all --check")),
+        dependencies(),
+        Step::new("lint", cargo("clippy --workspace --all-targets -- -D warnings")),
+        // The README's command, word for word: what we tell people to run is what is checked.
+        Step::new("test", cargo("test")),
+        Step::new("docs", docs()),
+    ];
+    if !skip_cross {
+        steps.extend(cross());
+    }
+    steps
+}
+
+pub(crate) fn bless() -> Vec<Step> {
+    let mut golden = cargo("test --test golden");
+    golden.env("BLESS", "1");
+    vec![Step::new("bless", golden)]
+}
+
+pub(crate) fn cross() -> Vec<Step> {
+    let mut setup = command("scripts/cross-setup.sh");
+    setup.args(CROSS_TARGETS);
+    let mut steps = vec![Step::new("cross set-up", setup)];
+    for target in CROSS_TARGETS {
+        steps.push(Step::new(format!("lint {target}"), cross_lint(target)));
+    }
+    steps
+}
+
+/// `--lib`, because the command line's binary is called `sideload` too and rustdoc would write
+/// both to one folder.
+fn docs() -> Command {
+    let mut command = cargo("doc --workspace --no-deps --lib");
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    command
+}
+
+/// Advisories are left out: they need a database from the network, and a new one must not turn
+/// an unchanged commit red.
+fn dependencies() -> Step {
+    let arguments = "deny --offline check bans licenses sources";
+    if is_installed("cargo-deny") {
+        Step::new("dependencies", cargo(arguments))
+    } else {
+        Step::skipped("dependencies", "cargo-deny is not installed")
+    }
+}
+
+/// Debian's compiler, for which scripts/cross-setup.sh made the standard libraries. It shares no
+/// output with rustup's, and rustup's choice of toolchain must not reach it.
+fn cross_lint(target: &str) -> Command {
+    let mut command = command("/usr/bin/cargo");
+    command
+        .args(["clippy", "--package", "sideload", "--lib", "--target", target])
+        .args(["--", "-D", "warnings"])
+        .env("PATH", debian_first())
+        .env("RUSTC", "/usr/bin/rustc")
+        .env("CARGO_TARGET_DIR", target_dir().join("cross"))
+        .env_remove("CARGO")
+        .env_remove("RUSTUP_TOOLCHAIN");
+    command
+}
+
+fn cargo(arguments: &str) -> Command {
+    let mut command = command("cargo");
+    command.args(arguments.split_whitespace());
+    command
+}
+
+/// In the repository's root, as if typed at a prompt: `cargo run` puts the toolchain's own
+/// libraries on the library path, where neither Debian's compiler nor a test should find them.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root()).env_remove("LD_LIBRARY_PATH");
+    command
+}
+
+fn debian_first() -> OsString {
+    let mut path = OsString::from("/usr/bin:");
+    path.push(env::var_os("PATH").unwrap_or_default());
+    path
+}
+
+fn is_installed(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn root() -> &'static Path {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest)
+}
