@@ -1,0 +1,192 @@
+//! `RELR`, `REL`, `RELA` and `JMPREL` → [`Fixup`]s.
+//!
+//! Grammar: `RELA` is { offset: u64, info: symbol << 32 | type, addend: i64 }; `REL` lacks the addend, which is what the
+//! file holds at the place; `RELR` is a run of words: an even one is the place of a relative relocation, and each odd
+//! one after it a bitmap of the next 63 words (gABI, "Relative Relocation Table").
+//!
+//! In-place addends are read from the file, never from memory, where an earlier fixup may have written.
+
+use super::dynamic::Tables;
+use super::machine::{self, Relocation};
+use crate::addr::VmAddr;
+use crate::bytes::Bytes;
+use crate::error::{ErrorKind, Place};
+use crate::plan::{Fixup, FixupKind, LoadPlan};
+use crate::symbol::ImportId;
+
+const RELR_WORD: u64 = 8;
+
+/// Visits every fixup, in the order in which they apply.
+///
+/// # Errors
+/// A relocation that cannot be expressed, or an error of `each`.
+pub fn fixups<E: From<ErrorKind>>(
+    plan: &LoadPlan,
+    tables: &Tables,
+    file: &[u8],
+    mut each: impl FnMut(Fixup) -> Result<(), E>,
+) -> Result<(), E> {
+    relr(plan, tables.relr.of(file), file, &mut each)?;
+    rel(plan, tables.rel.of(file), file, &mut each)?;
+    rela(plan, tables.rela.of(file), &mut each)?;
+    if tables.plt_has_addends {
+        rela(plan, tables.plt.of(file), &mut each)
+    } else {
+        rel(plan, tables.plt.of(file), file, &mut each)
+    }
+}
+
+fn rela<E: From<ErrorKind>>(
+    plan: &LoadPlan,
+    table: &[u8],
+    each: &mut impl FnMut(Fixup) -> Result<(), E>,
+) -> Result<(), E> {
+    let relative = machine::relative(plan.machine);
+    let (entries, _) = table.as_chunks::<24>();
+    for entry in entries {
+        let relocation = decode(entry);
+        let fixup = if relocation.r_type == relative {
+            Fixup { place: relocation.place, kind: FixupKind::Rebase { target: VmAddr(relocation.addend as u64) } }
+        } else {
+            machine::lower(plan.machine, &relocation)?
+        };
+        each(fixup)?;
+    }
+    Ok(())
+}
+
+#[inline]
+fn decode(entry: &[u8; 24]) -> Relocation {
+    let (words, _) = entry.as_chunks::<8>();
+    let info = u64::from_le_bytes(words[1]);
+    Relocation {
+        place: VmAddr(u64::from_le_bytes(words[0])),
+        r_type: info as u32,
+        symbol: (info >> 32) as u32,
+        addend: i64::from_le_bytes(words[2]),
+    }
+}
+
+fn rel<E: From<ErrorKind>>(
+    plan: &LoadPlan,
+    table: &[u8],
+    file: &[u8],
+    each: &mut impl FnMut(Fixup) -> Result<(), E>,
+) -> Result<(), E> {
+    let (entries, _) = table.as_chunks::<16>();
+    for entry in entries {
+        let (words, _) = entry.as_chunks::<8>();
+        let info = u64::from_le_bytes(words[1]);
+        let place = VmAddr(u64::from_le_bytes(words[0]));
+        let addend = in_place(plan, file, place)? as i64;
+        let relocation = Relocation { place, r_type: info as u32, symbol: (info >> 32) as u32, addend };
+        each(machine::lower(plan.machine, &relocation)?)?;
+    }
+    Ok(())
+}
+
+fn relr<E: From<ErrorKind>>(
+    plan: &LoadPlan,
+    table: &[u8],
+    file: &[u8],
+    each: &mut impl FnMut(Fixup) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut relative = |place: u64| -> Result<(), E> {
+        let place = VmAddr(place);
+        let target = VmAddr(in_place(plan, file, place)?);
+        each(Fixup { place, kind: FixupKind::Rebase { target } })
+    };
+    let (words, _) = table.as_chunks::<8>();
+    let mut next = None;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        if word & 1 == 0 {
+            relative(word)?;
+            next = Some(word.wrapping_add(RELR_WORD));
+            continue;
+        }
+        let start = next.ok_or(ErrorKind::malformed("DT_RELR: begins with a bitmap", Place::Entry(0)))?;
+        for bit in 0..63u64 {
+            if word >> (bit + 1) & 1 == 1 {
+                relative(start.wrapping_add(bit * RELR_WORD))?;
+            }
+        }
+        next = Some(start.wrapping_add(63 * RELR_WORD));
+    }
+    Ok(())
+}
+
+/// The word that the file holds at `place`; zero in the zero-filled part.
+fn in_place(plan: &LoadPlan, file: &[u8], place: VmAddr) -> Result<u64, ErrorKind> {
+    match plan.file_offset(place, 8) {
+        Some(offset) => Ok(Bytes(file).u64(offset).unwrap_or(0)),
+        None if plan.region(place, 8).is_some_and(|region| place >= region.file_backed().end()) => Ok(0),
+        None => Err(ErrorKind::malformed("REL or RELR: an in-place addend lies outside the file", Place::Vm(place))),
+    }
+}
+
+/// Visits each (symbol, class) that some relocation names, once, in table order.
+///
+/// `DT_RELACOUNT` entries are skipped: this pass is what linking a large library costs, and they name no symbol. If
+/// the count lies, a skipped relocation's import is missing from the bindings, which relocation reports.
+///
+/// # Errors
+/// A symbol index outside the symbol table, a relocation that cannot be expressed, or an error of `each`.
+pub fn imports<E: From<ErrorKind>>(
+    plan: &LoadPlan,
+    tables: &Tables,
+    file: &[u8],
+    mut each: impl FnMut(ImportId) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut seen = Seen { classes: Vec::new(), limit: tables.symbols.file.size / super::symbols::SYMENT as u64 };
+    let mut visit = |fixup: Fixup| -> Result<(), E> {
+        if let FixupKind::Bind { import: Some(id), .. } | FixupKind::Tls { import: Some(id), .. } = fixup.kind
+            && seen.first(id)?
+        {
+            each(id)?;
+        }
+        Ok(())
+    };
+    let rela_bytes = tables.rela.of(file);
+    let skip = usize::try_from(tables.relative_count).unwrap_or(usize::MAX).saturating_mul(24).min(rela_bytes.len());
+    rel(plan, tables.rel.of(file), file, &mut visit)?;
+    rela(plan, &rela_bytes[skip..], &mut visit)?;
+    if tables.plt_has_addends {
+        rela(plan, tables.plt.of(file), &mut visit)
+    } else {
+        rel(plan, tables.plt.of(file), file, &mut visit)
+    }
+}
+
+/// A set of imports: one byte a symbol, one bit a class.
+struct Seen {
+    classes: Vec<u8>,
+    limit: u64,
+}
+
+impl Seen {
+    /// Adds `id`; true if it was not there.
+    fn first(&mut self, id: ImportId) -> Result<bool, ErrorKind> {
+        let index = id.symbol as usize;
+        if index >= self.classes.len() {
+            if u64::from(id.symbol) >= self.limit {
+                let place = Place::Entry(u64::from(id.symbol));
+                return Err(ErrorKind::malformed("relocation: symbol index outside the symbol table", place));
+            }
+            self.grow(index)?;
+        }
+        let bit = 1 << id.class as u8;
+        let first = self.classes[index] & bit == 0;
+        self.classes[index] |= bit;
+        Ok(first)
+    }
+
+    fn grow(&mut self, index: usize) -> Result<(), ErrorKind> {
+        let target = (index + 1).next_power_of_two();
+        let more = target - self.classes.len();
+        self.classes.try_reserve_exact(more).map_err(|_| ErrorKind::OutOfMemory { bytes: target as u64 })?;
+        self.classes.resize(target, 0);
+        Ok(())
+    }
+}
+

@@ -1,0 +1,746 @@
+//! The dynamic symbol table: lookup by GNU or SysV hash, and symbol versions.
+//!
+//! Nothing here knows how many symbols there are until it has to list them: the program headers do not say, and a
+//! lookup only follows the hash table. Every index is checked against the bytes at hand.
+//!
+//! Sources: gABI "Symbol Table" and "Hash Table"; the LSB's "Symbol Versioning"; for `DT_GNU_HASH`, which no standard
+//! describes, binutils' `bfd/elflink.c` and glibc's `elf/dl-lookup.c`.
+
+use super::dynamic::Tables;
+use crate::addr::VmAddr;
+use crate::bytes::Bytes;
+use crate::error::{ErrorKind, Place};
+use crate::plan::{Binding, Export};
+use crate::symbol::{Class, SymbolKind, Version};
+use goblin::elf64::section_header::{SHN_ABS, SHN_UNDEF};
+use goblin::elf64::sym::{
+    STB_GLOBAL, STB_GNU_UNIQUE, STB_LOCAL, STB_WEAK, STT_COMMON, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT,
+    STT_TLS, STV_DEFAULT, STV_PROTECTED,
+};
+
+/// Size of a symbol (`Elf64_Sym`).
+pub const SYMENT: usize = 24;
+
+const VERSION_HIDDEN: u16 = 0x8000;
+const VERSION_INDEX: u16 = 0x7fff;
+/// `VER_NDX_GLOBAL`; the first version that a file defines or needs is 2.
+const VERSION_GLOBAL: u16 = 1;
+
+/// A decoded `Elf64_Sym`.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    /// `st_value`
+    pub value: u64,
+    /// `st_size`
+    pub size: u64,
+}
+
+impl Symbol {
+    #[inline]
+    fn decode(raw: &[u8; SYMENT]) -> Symbol {
+        let (words, _) = raw.as_chunks::<8>();
+        let first = u64::from_le_bytes(words[0]);
+        Symbol {
+            name: first as u32,
+            info: (first >> 32) as u8,
+            other: (first >> 40) as u8,
+            section: (first >> 48) as u16,
+            value: u64::from_le_bytes(words[1]),
+            size: u64::from_le_bytes(words[2]),
+        }
+    }
+
+    fn bind(self) -> u8 {
+        self.info >> 4
+    }
+
+    fn kind(self) -> u8 {
+        self.info & 0xf
+    }
+
+    fn visibility(self) -> u8 {
+        self.other & 3
+    }
+
+    fn is_defined(self) -> bool {
+        u32::from(self.section) != SHN_UNDEF
+    }
+
+    /// Whether the module that defines it must use its own definition, whatever comes before it in the scope.
+    fn binds_locally(self) -> bool {
+        self.is_defined() && (self.bind() == STB_LOCAL || self.visibility() != STV_DEFAULT)
+    }
+
+    /// Whether a lookup from outside may end here (glibc `do_lookup_x`).
+    fn is_visible(self, class: Class) -> bool {
+        let found = matches!(self.bind(), STB_GLOBAL | STB_WEAK | STB_GNU_UNIQUE)
+            && matches!(self.visibility(), STV_DEFAULT | STV_PROTECTED);
+        let sort = matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC);
+        // A non-PIE executable's undefined function with a value is its canonical PLT entry: every module must use it
+        // as the function's *address*, and none may jump through it to itself.
+        let canonical_plt = class == Class::Data && self.value != 0 && self.kind() == STT_FUNC;
+        let value = self.value != 0 || u32::from(self.section) == SHN_ABS || self.kind() == STT_TLS;
+        found && sort && value && (self.is_defined() || canonical_plt)
+    }
+
+    fn symbol_kind(self) -> SymbolKind {
+        match self.kind() {
+            STT_TLS => SymbolKind::Tls,
+            STT_GNU_IFUNC if self.is_defined() => SymbolKind::Ifunc,
+            _ if u32::from(self.section) == SHN_ABS => SymbolKind::Absolute,
+            STT_FUNC => SymbolKind::Code,
+            _ => SymbolKind::Data,
+        }
+    }
+}
+
+/// What a lookup found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Index in the symbol table.
+    pub symbol: u32,
+    /// Its value.
+    pub vm: VmAddr,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What it is.
+    pub kind: SymbolKind,
+    /// Whether all modules must share one definition (`STB_GNU_UNIQUE`).
+    pub unique: bool,
+}
+
+/// A name to look up, with its hashes computed once.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'q> {
+    name: &'q [u8],
+    gnu_hash: u32,
+    version: Wanted<'q>,
+    class: Class,
+}
+
+/// Which version of a name is wanted.
+#[derive(Clone, Copy, Debug)]
+enum Wanted<'q> {
+    /// A reference that names no version: the base one, or the oldest that is not hidden.
+    Unversioned,
+    /// A lookup by name: the default version.
+    Default,
+    /// This one.
+    Exactly { version: Version<'q>, hidden: bool },
+}
+
+impl<'q> Query<'q> {
+    /// The default version of `name`, as `dlsym` finds it.
+    #[inline]
+    pub fn by_name(name: &'q [u8]) -> Query<'q> {
+        Query { name, gnu_hash: gnu_hash(name), version: Wanted::Default, class: Class::Plt }
+    }
+
+    /// A given version of `name`, as `dlvsym` finds it.
+    pub fn by_version(name: &'q [u8], version: &'q [u8]) -> Query<'q> {
+        let version = Version { name: version, hash: sysv_hash(version), file: None };
+        Query { name, gnu_hash: gnu_hash(name), version: Wanted::Exactly { version, hidden: true }, class: Class::Plt }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &'q [u8] {
+        self.name
+    }
+}
+
+/// The hash of `DT_GNU_HASH`: Bernstein's, modulo 2^32.
+#[inline]
+pub fn gnu_hash(name: &[u8]) -> u32 {
+    name.iter().fold(5381u32, |hash, &byte| hash.wrapping_mul(33).wrapping_add(u32::from(byte)))
+}
+
+/// The hash of `DT_HASH` and of version names (gABI figure 5-13).
+pub fn sysv_hash(name: &[u8]) -> u32 {
+    name.iter().fold(0u32, |hash, &byte| {
+        let hash = (hash << 4).wrapping_add(u32::from(byte));
+        let high = hash & 0xf000_0000;
+        (hash ^ (high >> 24)) & !high
+    })
+}
+
+/// `DT_GNU_HASH`: header { nbuckets, symoffset, bloom words, bloom shift }, bloom filter, buckets, chains.
+#[derive(Clone, Copy, Debug)]
+struct GnuHash<'a> {
+    bloom: &'a [[u8; 8]],
+    bloom_shift: u32,
+    first_symbol: u32,
+    buckets: &'a [[u8; 4]],
+    /// One word a symbol from `first_symbol` on: its hash, with bit 0 set on the last one of a bucket.
+    chains: &'a [[u8; 4]],
+}
+
+impl<'a> GnuHash<'a> {
+    fn parse(table: &'a [u8]) -> Option<GnuHash<'a>> {
+        let bytes = Bytes(table);
+        let (buckets, first_symbol) = (bytes.u32(0)?, bytes.u32(4)?);
+        let (bloom_words, bloom_shift) = (bytes.u32(8)?, bytes.u32(12)?);
+        if buckets == 0 || !bloom_words.is_power_of_two() || bloom_shift >= 32 {
+            return None;
+        }
+        let bloom_size = u64::from(bloom_words) * 8;
+        let bucket_size = u64::from(buckets) * 4;
+        Some(GnuHash {
+            bloom: bytes.slice(16, bloom_size)?.as_chunks().0,
+            bloom_shift,
+            first_symbol,
+            buckets: bytes.slice(16 + bloom_size, bucket_size)?.as_chunks().0,
+            chains: bytes.from(16 + bloom_size + bucket_size)?.as_chunks().0,
+        })
+    }
+
+    #[inline]
+    fn bloom_word(&self, hash: u32) -> u64 {
+        u64::from_le_bytes(self.bloom[(hash >> 6) as usize & (self.bloom.len() - 1)])
+    }
+
+    /// Whether the filter lets a name of this hash through; if not, the table does not hold it.
+    #[inline]
+    fn may_hold(&self, hash: u32) -> bool {
+        let word = self.bloom_word(hash);
+        (word >> (hash & 63)) & (word >> ((hash >> self.bloom_shift) & 63)) & 1 == 1
+    }
+
+    /// The same for a hash whose bit 0 is unknown, as it is in another table's chain.
+    #[inline]
+    fn may_hold_either(&self, hash: u32) -> bool {
+        self.may_hold(hash & !1) || self.may_hold(hash | 1)
+    }
+
+    /// Visits the symbols whose chain word carries `hash`, until one is accepted.
+    #[inline]
+    fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
+        if !self.may_hold(hash) {
+            return None;
+        }
+        let bucket = u32::from_le_bytes(self.buckets[hash as usize % self.buckets.len()]);
+        let mut at = bucket.checked_sub(self.first_symbol)?;
+        loop {
+            let word = u32::from_le_bytes(*self.chains.get(at as usize)?);
+            if word | 1 == hash | 1
+                && let Some(found) = accept(at + self.first_symbol)
+            {
+                return Some(found);
+            }
+            if word & 1 == 1 {
+                return None;
+            }
+            at += 1;
+        }
+    }
+
+    /// How many symbols there are: the end of the chain of the highest bucket.
+    fn count(&self) -> u32 {
+        let highest = self.buckets.iter().map(|&bucket| u32::from_le_bytes(bucket)).max().unwrap_or(0);
+        let Some(start) = highest.checked_sub(self.first_symbol) else { return self.first_symbol };
+        let rest = self.chains.get(start as usize..).unwrap_or_default();
+        let chain = rest.iter().take_while(|&&word| u32::from_le_bytes(word) & 1 == 0).count();
+        highest.saturating_add(chain as u32 + 1)
+    }
+}
+
+/// `DT_HASH`: { nbucket, nchain }, buckets, chains.
+#[derive(Clone, Copy, Debug)]
+struct SysvHash<'a> {
+    buckets: &'a [[u8; 4]],
+    chains: &'a [[u8; 4]],
+}
+
+impl<'a> SysvHash<'a> {
+    fn parse(table: &'a [u8]) -> Option<SysvHash<'a>> {
+        let bytes = Bytes(table);
+        let (buckets, chains) = (u64::from(bytes.u32(0)?), u64::from(bytes.u32(4)?));
+        if buckets == 0 {
+            return None;
+        }
+        Some(SysvHash {
+            buckets: bytes.slice(8, buckets * 4)?.as_chunks().0,
+            chains: bytes.slice(8 + buckets * 4, chains * 4)?.as_chunks().0,
+        })
+    }
+
+    fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
+        let mut symbol = u32::from_le_bytes(self.buckets[hash as usize % self.buckets.len()]);
+        // A chain longer than the table is a cycle.
+        for _ in 0..self.chains.len() {
+            if symbol == 0 {
+                return None;
+            }
+            if let Some(found) = accept(symbol) {
+                return Some(found);
+            }
+            symbol = u32::from_le_bytes(*self.chains.get(symbol as usize)?);
+        }
+        None
+    }
+}
+
+/// One row of the version table, by version index: defined by this file, or needed from another.
+#[derive(Clone, Copy, Debug, Default)]
+struct VersionRow {
+    hash: u32,
+    name: u32,
+    /// The needed file's name; 0 where the version is defined here.
+    file: u32,
+    hidden: bool,
+    known: bool,
+}
+
+/// The raw tables, borrowed from a file or from memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts<'a> {
+    /// `DT_SYMTAB`
+    pub symbols: &'a [u8],
+    /// `DT_STRTAB`
+    pub strings: &'a [u8],
+    /// `DT_GNU_HASH`
+    pub gnu_hash: Option<&'a [u8]>,
+    /// `DT_HASH`
+    pub sysv_hash: Option<&'a [u8]>,
+    /// `DT_VERSYM`
+    pub versym: Option<&'a [u8]>,
+    /// `DT_VERNEED` and `DT_VERNEEDNUM`
+    pub verneed: Option<(&'a [u8], u64)>,
+    /// `DT_VERDEF` and `DT_VERDEFNUM`
+    pub verdef: Option<(&'a [u8], u64)>,
+}
+
+/// A symbol table that can be searched.
+#[derive(Clone, Debug)]
+pub struct SymbolTable<'a> {
+    symbols: &'a [[u8; SYMENT]],
+    strings: Bytes<'a>,
+    gnu: Option<GnuHash<'a>>,
+    sysv: Option<SysvHash<'a>>,
+    versym: Option<&'a [[u8; 2]]>,
+    versions: Vec<VersionRow>,
+    defines_versions: bool,
+}
+
+/// A version that a file needs, from `DT_VERNEED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeededVersion<'a> {
+    /// The version, and the file to define it.
+    pub version: Version<'a>,
+    /// Whether the file works without it (`VER_FLG_WEAK`).
+    pub weak: bool,
+}
+
+impl<'a> SymbolTable<'a> {
+    /// The table of a file.
+    ///
+    /// # Errors
+    /// A hash or version table that contradicts itself.
+    pub fn from_file(tables: &Tables, file: &'a [u8]) -> Result<SymbolTable<'a>, ErrorKind> {
+        SymbolTable::new(&tables.parts(|extent| extent.of(file)))
+    }
+
+    /// The table made of the given parts.
+    ///
+    /// # Errors
+    /// A hash or version table that contradicts itself.
+    pub fn new(parts: &Parts<'a>) -> Result<SymbolTable<'a>, ErrorKind> {
+        let malformed = |what| ErrorKind::Malformed { what, place: None };
+        let gnu = match parts.gnu_hash {
+            Some(table) => Some(GnuHash::parse(table).ok_or(malformed("DT_GNU_HASH"))?),
+            None => None,
+        };
+        let sysv = match parts.sysv_hash {
+            // Where both exist only the GNU one is read, so only then does the other have to be right.
+            Some(table) if gnu.is_none() => Some(SysvHash::parse(table).ok_or(malformed("DT_HASH"))?),
+            _ => None,
+        };
+        let mut table = SymbolTable {
+            symbols: parts.symbols.as_chunks().0,
+            strings: Bytes(parts.strings),
+            gnu,
+            sysv,
+            versym: parts.versym.map(|table| table.as_chunks().0),
+            versions: Vec::new(),
+            defines_versions: parts.verdef.is_some(),
+        };
+        if let Some((bytes, count)) = parts.verdef {
+            table.read_verdef(Bytes(bytes), count).ok_or(malformed("DT_VERDEF"))?;
+        }
+        if let Some((bytes, count)) = parts.verneed {
+            needed_versions(bytes, count, |row, index| table.set_version(index, row)).ok_or(malformed("DT_VERNEED"))?;
+        }
+        Ok(table)
+    }
+
+    /// `Verdef` { version u16, flags u16, ndx u16, cnt u16, hash u32, aux u32, next u32 }, `Verdaux` { name u32, … }.
+    fn read_verdef(&mut self, bytes: Bytes<'a>, count: u64) -> Option<()> {
+        let mut at = 0u64;
+        for _ in 0..count {
+            let index = bytes.u16(at + 4)? & VERSION_INDEX;
+            let (hash, aux, next) = (bytes.u32(at + 8)?, bytes.u32(at + 12)?, bytes.u32(at + 16)?);
+            let name = bytes.u32(at + u64::from(aux))?;
+            self.set_version(index, VersionRow { hash, name, file: 0, hidden: false, known: true });
+            if next == 0 {
+                break;
+            }
+            at += u64::from(next);
+        }
+        Some(())
+    }
+
+    fn set_version(&mut self, index: u16, row: VersionRow) {
+        let index = usize::from(index);
+        if index >= self.versions.len() {
+            // At most 2^15 rows of 16 bytes, whatever the file says.
+            self.versions.resize(index + 1, VersionRow::default());
+        }
+        self.versions[index] = row;
+    }
+
+    #[inline]
+    fn symbol(&self, index: u32) -> Option<Symbol> {
+        self.symbols.get(index as usize).map(Symbol::decode)
+    }
+
+    /// The name of a symbol.
+    pub fn name(&self, index: u32) -> Option<&'a [u8]> {
+        self.strings.c_str(u64::from(self.symbol(index)?.name))
+    }
+
+    #[inline]
+    fn versym(&self, index: u32) -> Option<u16> {
+        self.versym?.get(index as usize).map(|&raw| u16::from_le_bytes(raw))
+    }
+
+    fn version_row(&self, versym: u16) -> Option<&VersionRow> {
+        self.versions.get(usize::from(versym & VERSION_INDEX)).filter(|row| row.known)
+    }
+
+    fn version(&self, row: &VersionRow) -> Option<Version<'a>> {
+        let file = (row.file != 0).then(|| self.strings.c_str(u64::from(row.file))).flatten();
+        Some(Version { name: self.strings.c_str(u64::from(row.name))?, hash: row.hash, file })
+    }
+
+    /// Whether the file defines any versions; one that does not satisfies every request for a version.
+    pub fn defines_versions(&self) -> bool {
+        self.defines_versions
+    }
+
+    /// Whether the file defines this version.
+    pub fn defines(&self, wanted: &Version<'_>) -> bool {
+        self.versions.iter().any(|row| {
+            row.known && row.file == 0 && row.hash == wanted.hash && self.strings.c_str_is(u64::from(row.name), wanted.name)
+        })
+    }
+
+    /// The versions that the file needs from others.
+    pub fn needed_versions(&self, parts: &Parts<'a>) -> Vec<NeededVersion<'a>> {
+        let mut needed = Vec::new();
+        if let Some((bytes, count)) = parts.verneed {
+            // Checked when the table was made: what can be read has been.
+            let _ = needed_versions(bytes, count, |row, _| {
+                if let Some(version) = self.version(&row) {
+                    needed.push(NeededVersion { version, weak: row.hidden });
+                }
+            });
+        }
+        needed
+    }
+
+    /// Finds a definition that others may use.
+    #[inline]
+    pub fn find(&self, query: &Query<'_>) -> Option<Found> {
+        let mut fallback = Fallback { symbol: None, count: 0 };
+        let accept = |index: u32| self.accepts(index, query, &mut fallback);
+        let found = match (&self.gnu, &self.sysv) {
+            (Some(gnu), _) => gnu.find(query.gnu_hash, accept),
+            (None, Some(sysv)) => sysv.find(sysv_hash(query.name), accept),
+            (None, None) => None,
+        };
+        let index = found.or(fallback.symbol.filter(|_| fallback.count == 1))?;
+        self.found(index)
+    }
+
+    fn found(&self, index: u32) -> Option<Found> {
+        let symbol = self.symbol(index)?;
+        Some(Found {
+            symbol: index,
+            vm: VmAddr(symbol.value),
+            size: symbol.size,
+            kind: symbol.symbol_kind(),
+            unique: symbol.bind() == STB_GNU_UNIQUE,
+        })
+    }
+
+    #[inline]
+    fn accepts(&self, index: u32, query: &Query<'_>, fallback: &mut Fallback) -> Option<u32> {
+        let symbol = self.symbol(index)?;
+        if !symbol.is_visible(query.class) || !self.strings.c_str_is(u64::from(symbol.name), query.name) {
+            return None;
+        }
+        let Some(versym) = self.versym(index) else { return Some(index) };
+        let (number, hidden) = (versym & VERSION_INDEX, versym & VERSION_HIDDEN != 0);
+        let accepted = match &query.version {
+            // glibc `check_match`: an unversioned reference was linked against the library before it had versions,
+            // so the base version or the first one is meant; failing that, the only one that is not hidden.
+            Wanted::Unversioned if number > VERSION_GLOBAL + 1 => fallback.offer(index, hidden),
+            Wanted::Unversioned => true,
+            Wanted::Default if number > VERSION_GLOBAL => !hidden,
+            Wanted::Default => true,
+            Wanted::Exactly { version, hidden: strict } => match self.version_row(versym) {
+                Some(row) if row.hash == version.hash && self.strings.c_str_is(u64::from(row.name), version.name) => true,
+                Some(row) => !(*strict || hidden || row.hash != 0) && number <= VERSION_GLOBAL,
+                None => !*strict && !hidden && number <= VERSION_GLOBAL,
+            },
+        };
+        accepted.then_some(index)
+    }
+
+    /// The import in row `index`, with what the image says about it.
+    pub fn import(&self, index: u32) -> Option<ImportRow<'_, 'a>> {
+        Some(ImportRow { table: self, index, symbol: self.symbol(index)? })
+    }
+
+    /// Whether this table can be told, from its filter alone, not to hold a name whose hash is `hint`, bit 0 unknown.
+    #[inline]
+    pub fn excludes(&self, hint: u32) -> bool {
+        self.gnu.as_ref().is_some_and(|gnu| !gnu.may_hold_either(hint))
+    }
+
+    /// How many symbols the hash table covers.
+    pub fn count(&self) -> u32 {
+        let hashed = match (&self.gnu, &self.sysv) {
+            (Some(gnu), _) => gnu.count(),
+            (None, Some(sysv)) => sysv.chains.len() as u32,
+            (None, None) => 0,
+        };
+        hashed.min(self.symbols.len() as u32)
+    }
+
+    /// Calls `each` with every defined, non-local symbol, in table order.
+    pub fn exports(&self, mut each: impl FnMut(Export<'a>)) {
+        for index in 1..self.count() {
+            let Some(symbol) = self.symbol(index).filter(|symbol| symbol.is_defined()) else { continue };
+            if symbol.bind() == STB_LOCAL || !symbol.is_visible(Class::Plt) {
+                continue;
+            }
+            let Some(name) = self.strings.c_str(u64::from(symbol.name)) else { continue };
+            let versym = self.versym(index).unwrap_or(VERSION_GLOBAL);
+            let row = self.version_row(versym).filter(|row| versym & VERSION_INDEX > VERSION_GLOBAL && row.known);
+            each(Export {
+                name,
+                version: row.and_then(|row| self.strings.c_str(u64::from(row.name))),
+                default_version: versym & VERSION_HIDDEN == 0,
+                vm: VmAddr(symbol.value),
+                size: symbol.size,
+                kind: symbol.symbol_kind(),
+                binding: binding(symbol.bind()),
+            });
+        }
+    }
+
+    /// The symbol whose range holds `vm`, or the nearest one below it that has no size: for backtraces.
+    pub fn at(&self, vm: VmAddr) -> Option<(&'a [u8], VmAddr)> {
+        let mut best: Option<(u64, u32)> = None;
+        for index in 1..self.count() {
+            let Some(symbol) = self.symbol(index).filter(|symbol| symbol.is_visible(Class::Plt)) else { continue };
+            let inside = symbol.value <= vm.0 && (symbol.size == 0 || vm.0 - symbol.value < symbol.size);
+            if inside && symbol.kind() != STT_TLS && best.is_none_or(|(value, _)| symbol.value > value) {
+                best = Some((symbol.value, index));
+            }
+        }
+        best.and_then(|(value, index)| Some((self.name(index)?, VmAddr(value))))
+    }
+}
+
+/// The one non-hidden versioned definition that an unversioned reference may fall back to.
+struct Fallback {
+    symbol: Option<u32>,
+    count: u32,
+}
+
+impl Fallback {
+    fn offer(&mut self, index: u32, hidden: bool) -> bool {
+        if !hidden {
+            self.symbol.get_or_insert(index);
+            self.count += 1;
+        }
+        false
+    }
+}
+
+fn binding(bind: u8) -> Binding {
+    match bind {
+        STB_GLOBAL => Binding::Global,
+        STB_WEAK => Binding::Weak,
+        STB_GNU_UNIQUE => Binding::Unique,
+        _ => Binding::Local,
+    }
+}
+
+/// `Verneed` { version u16, cnt u16, file u32, aux u32, next u32 },
+/// `Vernaux` { hash u32, flags u16, other u16, name u32, next u32 }.
+fn needed_versions(bytes: &[u8], count: u64, mut each: impl FnMut(VersionRow, u16)) -> Option<()> {
+    const VER_FLG_WEAK: u16 = 2;
+    let bytes = Bytes(bytes);
+    let mut at = 0u64;
+    // Offsets only grow, so both loops end with the table.
+    for _ in 0..count {
+        let (entries, file) = (bytes.u16(at + 2)?, bytes.u32(at + 4)?);
+        let (aux, next) = (bytes.u32(at + 8)?, bytes.u32(at + 12)?);
+        let mut entry = at + u64::from(aux);
+        for _ in 0..entries {
+            let (hash, flags, other) = (bytes.u32(entry)?, bytes.u16(entry + 4)?, bytes.u16(entry + 6)?);
+            let (name, step) = (bytes.u32(entry + 8)?, bytes.u32(entry + 12)?);
+            let hidden = flags & VER_FLG_WEAK != 0;
+            each(VersionRow { hash, name, file, hidden, known: true }, other & VERSION_INDEX);
+            if step == 0 {
+                break;
+            }
+            entry += u64::from(step);
+        }
+        if next == 0 {
+            break;
+        }
+        at += u64::from(next);
+    }
+    Some(())
+}
+
+/// One import, as its own image describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportRow<'t, 'a> {
+    table: &'t SymbolTable<'a>,
+    index: u32,
+    symbol: Symbol,
+}
+
+impl<'a> ImportRow<'_, 'a> {
+    /// Its name.
+    ///
+    /// # Errors
+    /// The name lies outside the string table.
+    pub fn name(&self) -> Result<&'a [u8], ErrorKind> {
+        let place = Place::Entry(u64::from(self.index));
+        self.table
+            .strings
+            .c_str(u64::from(self.symbol.name))
+            .ok_or(ErrorKind::malformed("DT_SYMTAB: a name lies outside the string table", place))
+    }
+
+    /// Whether it may stay undefined.
+    pub fn weak(&self) -> bool {
+        self.symbol.bind() == STB_WEAK
+    }
+
+    /// The version it asks for.
+    pub fn version(&self) -> Option<Version<'a>> {
+        let versym = self.table.versym(self.index)?;
+        let row = self.table.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL)?;
+        self.table.version(row)
+    }
+
+    /// The definition in the image itself, if it has one.
+    pub fn own(&self) -> Option<Found> {
+        let symbol = self.symbol;
+        let defined = symbol.is_defined() && (symbol.value != 0 || symbol.kind() == STT_TLS || symbol.binds_locally());
+        if defined || (symbol.is_defined() && u32::from(symbol.section) == SHN_ABS) {
+            return self.table.found(self.index);
+        }
+        None
+    }
+
+    /// Whether that definition is the one to use, whatever comes before it in the scope.
+    pub fn binds_locally(&self) -> bool {
+        self.symbol.binds_locally()
+    }
+
+    /// Whether a lookup that reaches its own image ends at this very row.
+    pub fn is_found_by_its_own_lookup(&self, class: Class) -> bool {
+        self.symbol.is_defined() && self.symbol.is_visible(class)
+    }
+
+    /// The hash of its name but for bit 0, without touching the name: its own image's hash table stores it.
+    #[inline]
+    pub fn hash_hint(&self) -> Option<u32> {
+        let gnu = self.table.gnu.as_ref()?;
+        let at = self.index.checked_sub(gnu.first_symbol)?;
+        gnu.chains.get(at as usize).map(|&word| u32::from_le_bytes(word) & !1)
+    }
+
+    /// The lookup that answers it.
+    ///
+    /// # Errors
+    /// As [`ImportRow::name`].
+    pub fn query(&self, class: Class) -> Result<Query<'a>, ErrorKind> {
+        let name = self.name()?;
+        let version = match self.version() {
+            Some(version) => Wanted::Exactly { version, hidden: false },
+            None => Wanted::Unversioned,
+        };
+        Ok(Query { name, gnu_hash: gnu_hash(name), version, class })
+    }
+}
+
+impl Tables {
+    /// The symbol tables' bytes, wherever `place` finds them.
+    pub fn parts<'a>(&self, place: impl Fn(&super::dynamic::Extent) -> &'a [u8]) -> Parts<'a> {
+        Parts {
+            symbols: place(&self.symbols),
+            strings: place(&self.strings),
+            gnu_hash: self.gnu_hash.as_ref().map(&place),
+            sysv_hash: self.sysv_hash.as_ref().map(&place),
+            versym: self.versym.as_ref().map(&place),
+            verneed: self.verneed.as_ref().map(|(extent, count)| (place(extent), *count)),
+            verdef: self.verdef.as_ref().map(|(extent, count)| (place(extent), *count)),
+        }
+    }
+}
+
+/// What the dynamic section must hold for its symbols to be usable at all.
+pub(super) fn check(tables: &Tables) -> Result<(), ErrorKind> {
+    let relocated = tables.rela.file.size + tables.rel.file.size + tables.plt.file.size > 0;
+    if relocated && tables.symbols.file.size == 0 {
+        return Err(ErrorKind::Malformed { what: "DT_SYMTAB: missing, but there are relocations", place: None });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_match_the_published_values() {
+        // From the gABI's algorithm run by hand, and from glibc's `elf/tst-gnu2-hash` family.
+        assert_eq!(gnu_hash(b""), 5381);
+        assert_eq!(gnu_hash(b"printf"), 0x156b_2bb8);
+        assert_eq!(gnu_hash(b"exit"), 0x7c96_7e3f);
+        assert_eq!(sysv_hash(b""), 0);
+        assert_eq!(sysv_hash(b"printf"), 0x077905a6);
+        assert_eq!(sysv_hash(b"GLIBC_2.2.5"), 0x09691a75);
+    }
+
+    #[test]
+    fn a_chain_that_runs_in_a_circle_ends() {
+        // nbucket 1, nchain 2; bucket 0 → symbol 1 → symbol 1 …
+        let table: Vec<u8> = [1u32, 2, 1, 0, 1].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut steps = 0;
+        let found: Option<()> = SysvHash::parse(&table).unwrap().find(0, |_| {
+            steps += 1;
+            None
+        });
+        assert!(found.is_none());
+        assert_eq!(steps, 2);
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_indexed_is_refused() {
+        let table: Vec<u8> = [1u32, 1, 3, 6, 0, 0, 0, 0, 0, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert!(GnuHash::parse(&table).is_none());
+    }
+}

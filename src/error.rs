@@ -1,0 +1,435 @@
+//! The one error type: which module, at which stage, what went wrong, and where.
+
+use crate::addr::{FileOffset, VmAddr, VmRange};
+use crate::search::Tried;
+use crate::symbol::Name;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Result of everything here that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong: module, stage and cause.
+///
+/// Prints as `libz.so: relocate: R_X86_64_COPY is not supported at vm 0x3fd8 (environ)`.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    module: String,
+    stage: Stage,
+    kind: ErrorKind,
+}
+
+/// The stages of a load, in order; an error says in which one it arose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Finding and opening the file.
+    Find,
+    /// Reading the plan out of its bytes.
+    Plan,
+    /// Finding needs and definitions.
+    Link,
+    /// Applying the policy and claiming a place in the registry.
+    Admit,
+    /// Mapping segments.
+    Map,
+    /// Applying the fixups that run no code.
+    Relocate,
+    /// Running `IFUNC` resolvers.
+    Resolve,
+    /// Protecting what must not change any more.
+    Seal,
+    /// Running initialisers.
+    Initialize,
+    /// Looking up a symbol.
+    Lookup,
+    /// Taking an image out again.
+    Unload,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Find => "find",
+            Stage::Plan => "plan",
+            Stage::Link => "link",
+            Stage::Admit => "admit",
+            Stage::Map => "map",
+            Stage::Relocate => "relocate",
+            Stage::Resolve => "resolve",
+            Stage::Seal => "seal",
+            Stage::Initialize => "initialize",
+            Stage::Lookup => "lookup",
+            Stage::Unload => "unload",
+        })
+    }
+}
+
+impl Error {
+    /// The module that the error is about: a path, or the name that was asked for.
+    pub fn module(&self) -> &str {
+        &self.0.module
+    }
+
+    /// The stage in which it arose.
+    pub fn stage(&self) -> Stage {
+        self.0.stage
+    }
+
+    /// The cause.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.0.module, self.0.stage, self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0.kind)
+    }
+}
+
+impl ErrorKind {
+    /// Completes the cause to an [`Error`].
+    pub fn at(self, module: impl Into<String>, stage: Stage) -> Error {
+        Error(Box::new(Inner { module: module.into(), stage, kind: self }))
+    }
+}
+
+/// A place in a file, for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// A file offset.
+    File(FileOffset),
+    /// A virtual address.
+    Vm(VmAddr),
+    /// The entry of that index in the table at hand.
+    Entry(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File(offset) => write!(f, "file offset {offset}"),
+            Place::Vm(vm) => write!(f, "vm {vm}"),
+            Place::Entry(index) => write!(f, "entry {index}"),
+        }
+    }
+}
+
+/// What a file is that is not a shared object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotAnImage {
+    /// No bytes at all.
+    Empty,
+    /// A folder.
+    Folder,
+    /// A device, socket or pipe.
+    Special,
+    /// Shorter than its own header.
+    Truncated,
+    /// A static archive (`.a`).
+    Archive,
+    /// Text for the static linker, as `libc.so` in a development package is.
+    LinkerScript,
+    /// Mach-O.
+    MachO,
+    /// A Windows image.
+    WindowsImage,
+    /// Something else.
+    Unknown {
+        /// Its first bytes.
+        magic: [u8; 4],
+    },
+}
+
+impl fmt::Display for NotAnImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotAnImage::Empty => f.write_str("the file is empty"),
+            NotAnImage::Folder => f.write_str("a folder"),
+            NotAnImage::Special => f.write_str("not a regular file"),
+            NotAnImage::Truncated => f.write_str("an ELF file cut off inside its header"),
+            NotAnImage::Archive => f.write_str("a static archive, which only a linker reads"),
+            NotAnImage::LinkerScript => f.write_str("a linker script: name the library that it refers to"),
+            NotAnImage::MachO => f.write_str("a Mach-O file, which this version does not read"),
+            NotAnImage::WindowsImage => f.write_str("a Windows image"),
+            NotAnImage::Unknown { magic } => write!(f, "unknown magic \"{}\"", magic.escape_ascii()),
+        }
+    }
+}
+
+/// A symbol that no image defines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undefined {
+    /// Who needs it.
+    pub module: String,
+    /// Its name.
+    pub symbol: Vec<u8>,
+    /// The version asked for.
+    pub version: Option<Vec<u8>>,
+}
+
+impl fmt::Display for Undefined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Name(&self.symbol))?;
+        if let Some(version) = &self.version {
+            write!(f, "@{}", Name(version))?;
+        }
+        write!(f, " (needed by {})", self.module)
+    }
+}
+
+/// A version that its provider does not define.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingVersion {
+    /// Who needs it.
+    pub module: String,
+    /// The version.
+    pub version: Vec<u8>,
+    /// The image that should define it.
+    pub provider: String,
+}
+
+impl fmt::Display for MissingVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {} (needed by {})", Name(&self.version), self.provider, self.module)
+    }
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(|item| format!("\n  {item}")).collect()
+}
+
+/// The cause of an [`Error`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No candidate could be opened.
+    #[error("not found{}{}", needed(.needed_by), list(.tried))]
+    NotFound {
+        /// The image that needs it; `None` when it was asked for by the caller.
+        needed_by: Option<String>,
+        /// What was tried, in order, and why each candidate was passed over.
+        tried: Vec<Tried>,
+    },
+    /// Reading a file failed.
+    #[error("{call} {}: {source}", .path.display())]
+    Io {
+        /// The system call.
+        call: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A system call failed that has nothing to do with a file.
+    #[error("{call} of {size:#x} bytes: {source}")]
+    System {
+        /// The system call.
+        call: &'static str,
+        /// How much was asked for.
+        size: u64,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// Not a shared object at all.
+    #[error("not a shared object: {0}")]
+    NotAnImage(NotAnImage),
+    /// A shared object, but for something else.
+    #[error("{field} is {found}, but this process needs {expected}")]
+    WrongTarget {
+        /// The header field.
+        field: &'static str,
+        /// What the file says.
+        found: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// The file contradicts itself or the format.
+    #[error("malformed {what}{}", at(.place))]
+    Malformed {
+        /// The part, and what is wrong with it.
+        what: &'static str,
+        /// Where.
+        place: Option<Place>,
+    },
+    /// Legal, but not supported here.
+    #[error("{what} is not supported{}{}", at(.place), named(.symbol))]
+    Unsupported {
+        /// The feature by its name in the specification.
+        what: &'static str,
+        /// Where.
+        place: Option<Place>,
+        /// The symbol concerned.
+        symbol: Option<String>,
+    },
+    /// A relocation type that this architecture's table does not hold.
+    #[error("relocation type {r_type} is not supported at vm {place}")]
+    UnknownRelocation {
+        /// `ELF64_R_TYPE`.
+        r_type: u32,
+        /// Where it would write.
+        place: VmAddr,
+    },
+    /// The policy refuses it.
+    #[error("refused: {what}")]
+    Refused {
+        /// What, by its name in the specification, and why.
+        what: &'static str,
+    },
+    /// The image spans more than the configured limit.
+    #[error("spans {span:#x} bytes, more than the limit of {limit:#x}")]
+    SpanTooLarge {
+        /// Its span.
+        span: u64,
+        /// [`Loader::max_span`](crate::Loader::max_span).
+        limit: u64,
+    },
+    /// A fixup writes where it must not.
+    #[error("fixup outside the writable segments at vm {place}")]
+    PlaceNotWritable {
+        /// Where.
+        place: VmAddr,
+    },
+    /// A value does not fit in the relocated field.
+    #[error("value {value:#x} does not fit at vm {place}{}", named(.symbol))]
+    Overflow {
+        /// Where.
+        place: VmAddr,
+        /// What should be stored.
+        value: u64,
+        /// The symbol concerned.
+        symbol: Option<String>,
+    },
+    /// Symbols that nothing defines: all of them.
+    #[error("{} undefined symbol{}:{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, list(.0))]
+    Undefined(Vec<Undefined>),
+    /// Versions that their providers do not define: all of them.
+    #[error("missing version{}:{}", if .0.len() == 1 { "" } else { "s" }, list(.0))]
+    MissingVersions(Vec<MissingVersion>),
+    /// A thread-local of an image whose block we cannot locate.
+    #[error("thread-local storage of {provider} cannot be located{}", named(.symbol))]
+    NoThreadLocals {
+        /// The image that defines the variable.
+        provider: String,
+        /// The variable.
+        symbol: Option<String>,
+    },
+    /// The process has no instance of a library of which there can only be one.
+    #[error("{} must come from the host process, which has none (a static executable?)", Name(.name))]
+    HostOnly {
+        /// `libc.so.6`, the dynamic linker, …
+        name: Vec<u8>,
+    },
+    /// An initialiser or finaliser is not in executable memory of any known image.
+    #[error("{what} points to {target:#x}, which is not code of any loaded image")]
+    EntryNotCode {
+        /// Which table, and which entry.
+        what: String,
+        /// Where it points.
+        target: u64,
+    },
+    /// No image in the scope defines the symbol.
+    #[error("no symbol {}{}", Name(.symbol), versioned(.version))]
+    NoSymbol {
+        /// The name looked up.
+        symbol: Vec<u8>,
+        /// The version looked up.
+        version: Option<Vec<u8>>,
+    },
+    /// The symbol exists and is null.
+    #[error("symbol {} is null", Name(.symbol))]
+    NullSymbol {
+        /// The name looked up.
+        symbol: Vec<u8>,
+    },
+    /// Memory for `bytes` could not be had.
+    #[error("out of memory: {bytes} bytes asked for")]
+    OutOfMemory {
+        /// How much.
+        bytes: u64,
+    },
+    /// The process is exiting.
+    #[error("the process is exiting")]
+    Exiting,
+    /// An earlier opening failed after foreign code had run.
+    #[error("an earlier attempt failed after its code had run: {reason}")]
+    Poisoned {
+        /// The earlier error.
+        reason: String,
+    },
+    /// A plugin was opened from its own initialiser.
+    #[error("opened from its own initialiser: {}", .chain.join(" -> "))]
+    InitCycle {
+        /// From the outermost open to this one.
+        chain: Vec<String>,
+    },
+    /// More images at once than the tables can name.
+    #[error("more than {limit} images")]
+    TooManyImages {
+        /// The limit.
+        limit: usize,
+    },
+    /// The host process's own images cannot be read.
+    #[error("cannot read the images of this process: {what}")]
+    Host {
+        /// Why.
+        what: &'static str,
+    },
+    /// The file changed while it was being loaded.
+    #[error("the file changed while it was being loaded: {size} bytes, {expected} when opened")]
+    Changed {
+        /// Its size now.
+        size: u64,
+        /// Its size when opened.
+        expected: u64,
+    },
+    /// A range of the image that does not fit where it must.
+    #[error("{what} at {range} lies outside the image")]
+    OutsideImage {
+        /// Which one.
+        what: &'static str,
+        /// Where.
+        range: VmRange,
+    },
+}
+
+fn at(place: &Option<Place>) -> String {
+    place.map(|place| format!(" at {place}")).unwrap_or_default()
+}
+
+fn named(symbol: &Option<String>) -> String {
+    symbol.as_ref().map(|symbol| format!(" ({symbol})")).unwrap_or_default()
+}
+
+fn needed(by: &Option<String>) -> String {
+    by.as_ref().map(|by| format!(" (needed by {by})")).unwrap_or_default()
+}
+
+fn versioned(version: &Option<Vec<u8>>) -> String {
+    version.as_ref().map(|version| format!("@{}", Name(version))).unwrap_or_default()
+}
+
+impl ErrorKind {
+    /// Something malformed at a file offset.
+    pub(crate) fn malformed(what: &'static str, place: Place) -> ErrorKind {
+        ErrorKind::Malformed { what, place: Some(place) }
+    }
+
+    /// Something unsupported, by name.
+    pub(crate) fn unsupported(what: &'static str) -> ErrorKind {
+        ErrorKind::Unsupported { what, place: None, symbol: None }
+    }
+}

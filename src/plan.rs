@@ -1,0 +1,362 @@
+//! The plan of one image: everything that loading it will do, as data.
+//!
+//! A [`LoadPlan`] holds no pointer, no run-time address and no lifetime. Two loads of one file have equal plans, so a
+//! plan can be compared, printed, kept as a golden file, audited and fuzzed. What is large (relocations, symbols) is
+//! not copied into it: [`Tables`] keeps *ranges* of the file, and [`LoadPlan::fixups`] and
+//! [`LoadPlan::symbols`] borrow them again from the bytes.
+
+use crate::addr::{FileRange, VmAddr, VmRange};
+use crate::elf;
+use crate::error::{Error, ErrorKind};
+use crate::symbol::ImportId;
+
+/// What loading one image will do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadPlan {
+    /// The instruction set.
+    pub machine: Machine,
+    /// The name the image gives itself (`DT_SONAME`).
+    pub soname: Option<Vec<u8>>,
+    /// What to map, ascending and disjoint.
+    pub regions: Vec<Region>,
+    /// Whole span of the regions, from page to page of the largest alignment asked for.
+    pub span: VmRange,
+    /// Alignment of the span in memory, in bytes: a power of two.
+    pub align: u64,
+    /// What becomes read-only once relocated (`PT_GNU_RELRO`), as the file states it; sealing takes the whole pages.
+    pub seals: Vec<VmRange>,
+    /// Images that this one needs, in order.
+    pub needs: Vec<Need>,
+    /// Folders to search for them.
+    pub search: SearchPaths,
+    /// The template of its thread-locals.
+    pub tls: Option<TlsTemplate>,
+    /// What runs after relocation, in this order: the function, then the array.
+    pub init: Entries,
+    /// What runs when it is unloaded or the process ends: the array backwards, then the function.
+    pub fini: Entries,
+    /// Where its unwind tables' index is (`PT_GNU_EH_FRAME`).
+    pub unwind: Option<VmRange>,
+    /// The build id note.
+    pub build_id: Option<Vec<u8>>,
+    /// What it asks of a loader.
+    pub flags: Flags,
+    /// Where relocations, symbols and versions are.
+    pub tables: Tables,
+}
+
+/// Instruction sets whose relocations we know, or know the name of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Machine {
+    /// x86-64, System V psABI.
+    X86_64,
+    /// AArch64: planned and linked anywhere, not run yet.
+    Aarch64,
+}
+
+impl Machine {
+    /// The machine that this process runs on, if it is one that we can load for.
+    pub const HOST: Option<Machine> = if cfg!(target_arch = "x86_64") {
+        Some(Machine::X86_64)
+    } else if cfg!(target_arch = "aarch64") {
+        Some(Machine::Aarch64)
+    } else {
+        None
+    };
+
+    /// The name that compilers use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Machine::X86_64 => "x86_64",
+            Machine::Aarch64 => "aarch64",
+        }
+    }
+}
+
+/// One run of memory with one protection: an ELF `PT_LOAD`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Addresses it covers; its end is that of the zero-fill.
+    pub vm: VmRange,
+    /// Bytes of the file at its start; the rest of `vm` is zero.
+    pub file: FileRange,
+    /// Protection once loaded.
+    pub prot: Prot,
+}
+
+impl Region {
+    /// Addresses whose content comes from the file.
+    pub fn file_backed(&self) -> VmRange {
+        VmRange { start: self.vm.start, size: self.file.size }
+    }
+}
+
+/// What may be done with a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Prot {
+    /// Read.
+    pub read: bool,
+    /// Write.
+    pub write: bool,
+    /// Execute.
+    pub execute: bool,
+}
+
+impl Prot {
+    /// Nothing.
+    pub const NONE: Prot = Prot { read: false, write: false, execute: false };
+    /// Read only.
+    pub const READ: Prot = Prot { read: true, write: false, execute: false };
+    /// Read and write.
+    pub const READ_WRITE: Prot = Prot { read: true, write: true, execute: false };
+}
+
+/// Another image that this one needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Its name, or its path where it holds a slash.
+    pub name: Vec<u8>,
+}
+
+/// Folders that the image names for its needs, unexpanded, separated by colons.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SearchPaths {
+    /// `DT_RPATH`: holds for everything below this image, unless it has a runpath.
+    pub rpath: Option<Vec<u8>>,
+    /// `DT_RUNPATH`: holds for the needs of this image.
+    pub runpath: Option<Vec<u8>>,
+}
+
+/// The initial image of each thread's copy of the thread-locals (`PT_TLS`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsTemplate {
+    /// Where the initialised part is: also in memory, where it has been relocated.
+    pub image: VmRange,
+    /// Size of a copy, in bytes; what the image does not fill is zero.
+    pub size: u64,
+    /// Alignment of a copy, in bytes: a power of two.
+    pub align: u64,
+}
+
+/// Functions to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entries {
+    /// `DT_INIT` or `DT_FINI`.
+    pub function: Option<VmAddr>,
+    /// `DT_INIT_ARRAY` or `DT_FINI_ARRAY`: pointers, relocated like any other data.
+    pub array: Option<VmRange>,
+}
+
+/// What an image asks of its loader, from `DT_FLAGS`, `DT_FLAGS_1` and `PT_GNU_STACK`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// Its own definitions come before the global scope (`DF_SYMBOLIC`).
+    pub symbolic: bool,
+    /// Read-only segments hold relocations (`DF_TEXTREL`).
+    pub text_relocations: bool,
+    /// Never to be unloaded (`DF_1_NODELETE`).
+    pub no_delete: bool,
+    /// To be initialised before all others (`DF_1_INITFIRST`).
+    pub init_first: bool,
+    /// To be put in front of the scope; only meant for the preloaded (`DF_1_INTERPOSE`).
+    pub interpose: bool,
+    /// Its needs are not looked for in the default folders (`DF_1_NODEFLIB`).
+    pub no_default_folders: bool,
+    /// Uses thread-locals at fixed offsets from the thread pointer (`DF_STATIC_TLS`).
+    pub static_tls: bool,
+    /// Asks for executable stacks: `PT_GNU_STACK` with `PF_X`, or none at all.
+    pub executable_stack: bool,
+}
+
+/// Where a format keeps what is too large to copy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tables {
+    /// ELF's relocation, symbol, hash and version tables.
+    Elf(elf::Tables),
+}
+
+/// A symbol table that can be searched. Both formats look a name up in it; only what they hash differs.
+pub type Symbols<'a> = elf::symbols::SymbolTable<'a>;
+pub use elf::symbols::{Found, NeededVersion, Query};
+
+/// One change that relocation makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fixup {
+    /// The first byte that it writes.
+    pub place: VmAddr,
+    /// What it writes.
+    pub kind: FixupKind,
+}
+
+/// What a fixup writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FixupKind {
+    /// The run-time address of `target`.
+    Rebase {
+        /// An address of this image.
+        target: VmAddr,
+    },
+    /// The value of a symbol (its size, where the import's class says so) plus `addend`, in the given form.
+    Bind {
+        /// The symbol; `None` stands for this image itself, at address 0.
+        import: Option<ImportId>,
+        /// Added to it, modulo 2^64.
+        addend: i64,
+        /// How it is stored.
+        form: Form,
+    },
+    /// Something about a thread-local variable.
+    Tls {
+        /// What.
+        model: TlsModel,
+        /// The variable; `None` stands for this image's own block.
+        import: Option<ImportId>,
+        /// Added to its offset, modulo 2^64.
+        addend: i64,
+    },
+    /// What the function at `target` returns (`IRELATIVE`).
+    Resolver {
+        /// An address of this image.
+        target: VmAddr,
+    },
+    /// Nothing: a relocation that the linker emptied (`R_X86_64_NONE`).
+    Nothing,
+}
+
+/// How a bound value is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// 64 bits: S + A.
+    Abs64,
+    /// 32 bits, zero-extended: S + A must fit.
+    Abs32,
+    /// 32 bits, sign-extended: S + A must fit.
+    Abs32Signed,
+    /// 32 bits relative to the place, S + A − P must fit.
+    Pc32,
+    /// 64 bits relative to the place.
+    Pc64,
+    /// 64 bits in the global offset table: S + A, where linkers leave A zero.
+    Got64,
+}
+
+/// What a thread-local fixup writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsModel {
+    /// The id of the module that defines it.
+    ModuleId,
+    /// Its offset in that module's block.
+    ModuleOffset,
+    /// Its offset from the thread pointer (initial exec).
+    ThreadOffset,
+    /// A descriptor of two words (TLSDESC).
+    Descriptor,
+}
+
+/// One exported symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Export<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// Its version.
+    pub version: Option<&'a [u8]>,
+    /// Whether it is what a reference without a version gets (`@@`).
+    pub default_version: bool,
+    /// Its value.
+    pub vm: VmAddr,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What it is.
+    pub kind: crate::symbol::SymbolKind,
+    /// Whether it is weak, unique or plain global.
+    pub binding: Binding,
+}
+
+/// The binding of a symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// `STB_GLOBAL`
+    Global,
+    /// `STB_WEAK`
+    Weak,
+    /// `STB_GNU_UNIQUE`
+    Unique,
+    /// `STB_LOCAL` or anything else
+    Local,
+}
+
+impl LoadPlan {
+    /// Calls `each` with every fixup of the image, in the order in which they are applied.
+    ///
+    /// `bytes` is the file that the plan was made from. This is a visitor, not an iterator, because half a million
+    /// relocations pass through it: each table's loop stays a loop.
+    ///
+    /// # Errors
+    /// The first relocation that cannot be expressed (unknown type, index out of range), or the first error of `each`.
+    pub fn fixups<E>(&self, bytes: &[u8], each: impl FnMut(Fixup) -> Result<(), E>) -> Result<(), E>
+    where
+        E: From<ErrorKind>,
+    {
+        match &self.tables {
+            Tables::Elf(tables) => elf::relocs::fixups(self, tables, bytes, each),
+        }
+    }
+
+    /// Calls `each` once for every import that a fixup names, per class.
+    ///
+    /// # Errors
+    /// As [`LoadPlan::fixups`].
+    pub fn imports<E>(&self, bytes: &[u8], each: impl FnMut(ImportId) -> Result<(), E>) -> Result<(), E>
+    where
+        E: From<ErrorKind>,
+    {
+        match &self.tables {
+            Tables::Elf(tables) => elf::relocs::imports(self, tables, bytes, each),
+        }
+    }
+
+    /// The symbol table, borrowed from the file that the plan was made from.
+    ///
+    /// # Errors
+    /// A hash or version table that contradicts itself.
+    pub fn symbols<'a>(&self, bytes: &'a [u8]) -> Result<Symbols<'a>, ErrorKind> {
+        match &self.tables {
+            Tables::Elf(tables) => elf::symbols::SymbolTable::from_file(tables, bytes),
+        }
+    }
+
+    /// The versions that the image needs from others.
+    pub fn needed_versions<'a>(&self, bytes: &'a [u8], symbols: &Symbols<'a>) -> Vec<NeededVersion<'a>> {
+        match &self.tables {
+            Tables::Elf(tables) => symbols.needed_versions(&tables.parts(|extent| extent.of(bytes))),
+        }
+    }
+
+    /// The name that a fixup's kind has on the image's machine (`R_X86_64_GLOB_DAT`).
+    pub fn fixup_name(&self, kind: &FixupKind) -> &'static str {
+        match &self.tables {
+            Tables::Elf(_) => elf::machine::name(self.machine, kind),
+        }
+    }
+
+    /// Finds the region that holds `size` bytes at `at`.
+    pub fn region(&self, at: VmAddr, size: u64) -> Option<&Region> {
+        self.regions.iter().find(|region| region.vm.holds(at, size))
+    }
+
+    /// Where the file holds the byte at `at`, if it does.
+    pub fn file_offset(&self, at: VmAddr, size: u64) -> Option<u64> {
+        let region = self.regions.iter().find(|region| region.file_backed().holds(at, size))?;
+        Some(region.file.start.0 + (at.0 - region.vm.start.0))
+    }
+}
+
+/// Reads the plan out of a file's bytes.
+///
+/// # Errors
+/// [`ErrorKind`] names what is wrong and where: not an object at all, of another machine, malformed, or asking for
+/// something that is refused.
+pub fn plan(bytes: &[u8], name: &str) -> Result<LoadPlan, Error> {
+    crate::image::Image::parse(bytes).and_then(|image| image.lower()).map_err(|kind| kind.at(name, crate::Stage::Plan))
+}
