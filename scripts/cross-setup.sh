@@ -77,7 +77,6 @@ std_is_current() {
 prepare_source() {
     local source=$1
     rm -rf "$WORK/library"
-    mkdir -p "$WORK"
     cp -rs "$source" "$WORK/library"
     sed -i 's/^crate-type = .*/crate-type = ["rlib"]/' "$WORK"/library/{std,test}/Cargo.toml
 }
@@ -126,6 +125,11 @@ main() {
     [[ ${#targets[@]} -gt 0 ]] || targets=("${DEFAULT_TARGETS[@]}")
     [[ $(uname -sm) == "Linux x86_64" && -x /usr/bin/dpkg-query ]] ||
         die "made for Debian on x86_64; elsewhere, 'rustup target add' gives the same"
+
+    # Two runs at once would remove each other's work; the second finds it done.
+    mkdir -p "$WORK"
+    exec 9>"$WORK/lock"
+    flock 9
 
     install_packages "${RUST_PACKAGES[@]}"
     if [[ $verb == build ]]; then

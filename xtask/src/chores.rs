@@ -19,6 +19,7 @@ pub(crate) fn ci(skip_cross: bool) -> Vec<Step> {
         Step::new("lint", cargo("clippy --workspace --all-targets -- -D warnings")),
         // The README's command, word for word: what we tell people to run is what is checked.
         Step::new("test", cargo("test")),
+        Step::new("test xtask", cargo("test --package xtask")),
         Step::new("docs", docs()),
     ];
     if !skip_cross {
