@@ -82,7 +82,7 @@ fn shell_line(command: &Command) -> String {
         let value = value?.display().to_string();
         // What is put in front of PATH is worth reading, the rest of it is not.
         let value = if key == "PATH" { value.replacen(&inherited, "$PATH", 1) } else { value };
-        Some(quoted(format!("{}={value}", key.display())))
+        Some(format!("{}={}", key.display(), quoted(value)))
     });
     let program = std::iter::once(command.get_program());
     let words = program.chain(command.get_args());
