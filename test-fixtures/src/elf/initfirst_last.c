@@ -1,0 +1,5 @@
+// Another ordinary dependency beside one with DF_1_INITFIRST: notes 'l'.
+//# needs: journal
+//# answer: none
+#include "journal.h"
+static __attribute__((constructor)) void start(void) { journal_append('l'); }

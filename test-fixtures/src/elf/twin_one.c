@@ -1,0 +1,6 @@
+// One of two different files with the same base name in two folders: two objects, not one.
+//# file: libtwin.so
+//# soname: none
+//# answer: 41
+int twin_value(void) { return 41; }
+int answer(void) { return twin_value(); }
