@@ -190,8 +190,9 @@ impl Recipe {
 
     fn make(self) -> Fixture {
         let arguments = self.arguments();
+        let linked: Vec<&PathBuf> = self.needs.iter().map(|need| &need.path).collect();
         let key = (
-            (&self.text, headers(), &arguments, &self.placed),
+            (&self.text, headers(), &arguments, &linked, &self.placed),
             (self.file(), &self.directives.stubs, &self.directives.patch, patches::SOURCES),
             compiler_version(self.language),
         );

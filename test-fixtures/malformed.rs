@@ -11,10 +11,18 @@ use std::path::{Path, PathBuf};
 pub struct Malformed {
     /// What is wrong with it.
     pub name: &'static str,
-    /// The variant of `sideload::ErrorKind` that opening it ends with.
+    /// The variant of `sideload::ErrorKind` that opening it ends with. Several, separated by `|`, where it depends on
+    /// the order of the checks; [`Malformed::expects`] tells.
     pub error: &'static str,
     /// The file; there is none at `missing`, and `folder` is a folder.
     pub path: PathBuf,
+}
+
+impl Malformed {
+    /// Whether opening the file may end with that kind of error.
+    pub fn expects(&self, kind: &str) -> bool {
+        self.error.split('|').any(|expected| expected == kind)
+    }
 }
 
 /// Makes all of them, or finds them made. What `everything` needs lies beside them.
@@ -91,7 +99,7 @@ const PATCHED: &[(&str, &str, Change)] = &[
     ("phentsize_wrong", "Malformed", |elf| elf.set_u16(ehdr::E_PHENTSIZE, 32)),
     ("phnum_zero", "Malformed", |elf| elf.set_u16(ehdr::E_PHNUM, 0)),
     ("phnum_too_large", "Malformed", |elf| elf.set_u16(ehdr::E_PHNUM, 0xfffe)),
-    ("phoff_outside", "Malformed", |elf| elf.set_u64(ehdr::E_PHOFF, u64::MAX - 8)),
+    ("phoff_outside", "Malformed|OutsideImage", |elf| elf.set_u64(ehdr::E_PHOFF, u64::MAX - 8)),
     // Segments.
     ("truncated_in_program_headers", "Malformed", |elf| elf.bytes_mut().truncate(64 + 100)),
     ("truncated_in_strings", "Malformed", |elf| truncate_inside(elf, DT_STRTAB)),
@@ -117,36 +125,36 @@ const PATCHED: &[(&str, &str, Change)] = &[
         let last = elf.load_with(PF_W, 0);
         elf.set_phdr(PT_LOAD, last, PhdrField::Memsz, 5 << 30);
     }),
-    ("relro_outside", "Malformed", |elf| elf.set_phdr(PT_GNU_RELRO, 0, PhdrField::Vaddr, OUTSIDE)),
+    ("relro_outside", "Malformed|OutsideImage", |elf| elf.set_phdr(PT_GNU_RELRO, 0, PhdrField::Vaddr, OUTSIDE)),
     ("relro_size_overflows", "Malformed", |elf| elf.set_phdr(PT_GNU_RELRO, 0, PhdrField::Memsz, u64::MAX)),
-    ("tls_outside", "Malformed", |elf| elf.set_phdr(PT_TLS, 0, PhdrField::Vaddr, OUTSIDE)),
+    ("tls_outside", "Malformed|OutsideImage", |elf| elf.set_phdr(PT_TLS, 0, PhdrField::Vaddr, OUTSIDE)),
     ("tls_align_not_power_of_two", "Malformed", |elf| elf.set_phdr(PT_TLS, 0, PhdrField::Align, 12)),
     ("tls_file_size_above_memory_size", "Malformed", |elf| {
         elf.set_phdr(PT_TLS, 0, PhdrField::Memsz, elf.phdr(PT_TLS, 0, PhdrField::Filesz) - 1);
     }),
     ("tls_huge", "Malformed", |elf| elf.set_phdr(PT_TLS, 0, PhdrField::Memsz, u64::MAX - 64)),
     // The dynamic section.
-    ("dynamic_outside", "Malformed", |elf| {
+    ("dynamic_outside", "Malformed|OutsideImage", |elf| {
         elf.set_phdr(PT_DYNAMIC, 0, PhdrField::Vaddr, OUTSIDE);
         elf.set_phdr(PT_DYNAMIC, 0, PhdrField::Offset, OUTSIDE);
     }),
-    ("strings_outside", "Malformed", |elf| elf.set_dynamic(DT_STRTAB, OUTSIDE)),
+    ("strings_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_STRTAB, OUTSIDE)),
     ("strings_too_large", "Malformed", |elf| elf.set_dynamic(DT_STRSZ, 1 << 40)),
     ("strings_missing", "Malformed", |elf| elf.remove_dynamic(DT_STRTAB)),
-    ("symbols_outside", "Malformed", |elf| elf.set_dynamic(DT_SYMTAB, OUTSIDE)),
+    ("symbols_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_SYMTAB, OUTSIDE)),
     ("symbols_missing", "Malformed", |elf| elf.remove_dynamic(DT_SYMTAB)),
     ("symbol_size_wrong", "Malformed", |elf| elf.set_dynamic(DT_SYMENT, 16)),
-    ("needed_name_outside", "Malformed", |elf| elf.set_dynamic(DT_NEEDED, 1 << 30)),
-    ("soname_outside", "Malformed", |elf| elf.set_dynamic(DT_SONAME, 1 << 30)),
-    ("runpath_outside", "Malformed", |elf| elf.set_dynamic(DT_RUNPATH, 1 << 30)),
+    ("needed_name_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_NEEDED, 1 << 30)),
+    ("soname_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_SONAME, 1 << 30)),
+    ("runpath_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_RUNPATH, 1 << 30)),
     // Relocations.
-    ("rela_outside", "Malformed", |elf| elf.set_dynamic(DT_RELA, OUTSIDE)),
+    ("rela_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_RELA, OUTSIDE)),
     ("rela_size_too_large", "Malformed", |elf| elf.set_dynamic(DT_RELASZ, 24 << 30)),
     ("rela_size_not_a_multiple", "Malformed", |elf| elf.set_dynamic(DT_RELASZ, 25)),
     ("rela_entry_size_wrong", "Malformed", |elf| elf.set_dynamic(DT_RELAENT, 16)),
-    ("jmprel_outside", "Malformed", |elf| elf.set_dynamic(DT_JMPREL, OUTSIDE)),
+    ("jmprel_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_JMPREL, OUTSIDE)),
     ("pltrel_kind_wrong", "Malformed", |elf| elf.set_dynamic(DT_PLTREL, 99)),
-    ("relr_outside", "Malformed", |elf| {
+    ("relr_outside", "Malformed|OutsideImage", |elf| {
         // In the place of entries that this loader has no use for: there may be too few spare ones.
         replace_dynamic(elf, DT_FINI, DT_RELR, OUTSIDE);
         replace_dynamic(elf, DT_FINI_ARRAY, DT_RELRSZ, 8);
@@ -163,50 +171,58 @@ const PATCHED: &[(&str, &str, Change)] = &[
         elf.set_relocation(Rela { place: OUTSIDE, ..relative });
     }),
     ("resolver_not_code", "EntryNotCode", change_ifunc),
-    // Symbols, hash tables, versions.
-    ("symbol_name_outside", "Malformed", |elf| {
+    // Symbols, hash tables (one at a time, or a loader could use the sound one), versions.
+    ("symbol_name_outside", "Malformed|OutsideImage", |elf| {
         let symbol = elf.symbol(elf.first_relocation("64").symbol);
         elf.set_u32(symbol, u32::MAX);
     }),
-    ("gnu_hash_outside", "Malformed", |elf| elf.set_dynamic(DT_GNU_HASH, OUTSIDE)),
-    ("gnu_hash_no_buckets", "Malformed", |elf| set_gnu_hash(elf, 0, 0)),
-    ("gnu_hash_too_many_buckets", "Malformed", |elf| set_gnu_hash(elf, 0, u32::MAX)),
-    ("gnu_hash_bloom_too_large", "Malformed", |elf| set_gnu_hash(elf, 2, 0x4000_0000)),
-    ("gnu_hash_bloom_empty", "Malformed", |elf| set_gnu_hash(elf, 2, 0)),
-    ("gnu_hash_bucket_out_of_range", "Malformed", gnu_hash_bucket_out_of_range),
-    ("gnu_hash_chain_endless", "Malformed", gnu_hash_chain_endless),
-    ("sysv_hash_outside", "Malformed", |elf| elf.set_dynamic(DT_HASH, OUTSIDE)),
-    ("sysv_hash_no_buckets", "Malformed", |elf| sysv_hash_only(elf, |elf, at| elf.set_u32(at, 0))),
-    ("sysv_hash_bucket_out_of_range", "Malformed", |elf| {
+    ("gnu_hash_outside", "Malformed|Undefined|OutsideImage", |elf| {
+        elf.remove_dynamic(DT_HASH);
+        elf.set_dynamic(DT_GNU_HASH, OUTSIDE);
+    }),
+    ("gnu_hash_no_buckets", "Malformed|Undefined", |elf| set_gnu_hash(elf, 0, 0)),
+    ("gnu_hash_too_many_buckets", "Malformed|Undefined", |elf| set_gnu_hash(elf, 0, u32::MAX)),
+    ("gnu_hash_bloom_too_large", "Malformed|Undefined", |elf| set_gnu_hash(elf, 2, 0x4000_0000)),
+    ("gnu_hash_bloom_empty", "Malformed|Undefined", |elf| set_gnu_hash(elf, 2, 0)),
+    ("gnu_hash_bucket_out_of_range", "Malformed|Undefined", gnu_hash_bucket_out_of_range),
+    ("gnu_hash_chain_endless", "Malformed|Undefined", gnu_hash_chain_endless),
+    ("sysv_hash_outside", "Malformed|Undefined|OutsideImage", |elf| {
+        elf.remove_dynamic(DT_GNU_HASH);
+        elf.set_dynamic(DT_HASH, OUTSIDE);
+    }),
+    ("sysv_hash_no_buckets", "Malformed|Undefined", |elf| sysv_hash_only(elf, |elf, at| elf.set_u32(at, 0))),
+    ("sysv_hash_bucket_out_of_range", "Malformed|Undefined", |elf| {
         sysv_hash_only(elf, |elf, at| for_each_word(elf, at + 8, elf.u32(at), |_| 1 << 24));
     }),
-    ("sysv_hash_chain_cycle", "Malformed", |elf| {
+    ("sysv_hash_chain_cycle", "Malformed|Undefined", |elf| {
         // Every chain entry leads to itself.
         sysv_hash_only(elf, |elf, at| {
             let chain = at + 8 + elf.u32(at) as usize * 4;
             for_each_word(elf, chain, elf.u32(at + 4), |i| i);
         });
     }),
-    ("versym_outside", "Malformed", |elf| elf.set_dynamic(DT_VERSYM, OUTSIDE)),
-    ("verneed_outside", "Malformed", |elf| elf.set_dynamic(DT_VERNEED, OUTSIDE)),
+    ("versym_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_VERSYM, OUTSIDE)),
+    ("verneed_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_VERNEED, OUTSIDE)),
     // Steps are unsigned, so a chain of versions cannot turn back; a step of -16 leads 4 GiB ahead.
-    ("verneed_next_outside", "Malformed", |elf| lengthen_step(elf, DT_VERNEED, DT_VERNEEDNUM, VN_NEXT)),
-    ("verneed_auxiliary_outside", "Malformed", |elf| elf.set_u32(elf.table(DT_VERNEED) + VN_AUX, MINUS_16)),
-    ("verneed_name_outside", "Malformed", |elf| elf.set_u32(elf.table(DT_VERNEED) + 4, u32::MAX)),
-    ("verdef_outside", "Malformed", |elf| elf.set_dynamic(DT_VERDEF, OUTSIDE)),
-    ("verdef_next_outside", "Malformed", |elf| lengthen_step(elf, DT_VERDEF, DT_VERDEFNUM, VD_NEXT)),
+    ("verneed_next_outside", "Malformed|OutsideImage", |elf| lengthen_step(elf, DT_VERNEED, DT_VERNEEDNUM, VN_NEXT)),
+    ("verneed_auxiliary_outside", "Malformed|OutsideImage", |elf| {
+        elf.set_u32(elf.table(DT_VERNEED) + VN_AUX, MINUS_16)
+    }),
+    ("verneed_name_outside", "Malformed|OutsideImage", |elf| elf.set_u32(elf.table(DT_VERNEED) + 4, u32::MAX)),
+    ("verdef_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_VERDEF, OUTSIDE)),
+    ("verdef_next_outside", "Malformed|OutsideImage", |elf| lengthen_step(elf, DT_VERDEF, DT_VERDEFNUM, VD_NEXT)),
     ("version_index_unknown", "Malformed", version_index_unknown),
     // Initialisers.
     ("init_outside", "EntryNotCode", |elf| elf.set_dynamic(DT_INIT, OUTSIDE)),
     ("init_not_code", "EntryNotCode", |elf| elf.set_dynamic(DT_INIT, elf.dynamic(DT_STRTAB).expect("strings"))),
-    ("init_array_outside", "Malformed", |elf| elf.set_dynamic(DT_INIT_ARRAY, OUTSIDE)),
-    ("init_array_not_a_multiple", "Malformed", |elf| elf.set_dynamic(DT_INIT_ARRAYSZ, 12)),
-    ("init_array_too_large", "Malformed", |elf| elf.set_dynamic(DT_INIT_ARRAYSZ, 1 << 40)),
-    ("init_array_misaligned", "Malformed", |elf| {
+    ("init_array_outside", "Malformed|EntryNotCode|OutsideImage", |elf| elf.set_dynamic(DT_INIT_ARRAY, OUTSIDE)),
+    ("init_array_not_a_multiple", "Malformed|EntryNotCode", |elf| elf.set_dynamic(DT_INIT_ARRAYSZ, 12)),
+    ("init_array_too_large", "Malformed|EntryNotCode", |elf| elf.set_dynamic(DT_INIT_ARRAYSZ, 1 << 40)),
+    ("init_array_misaligned", "Malformed|EntryNotCode", |elf| {
         elf.set_dynamic(DT_INIT_ARRAY, elf.dynamic(DT_INIT_ARRAY).expect("an init array") + 4);
     }),
     ("init_array_entry_not_code", "EntryNotCode", init_array_entry_not_code),
-    ("fini_array_outside", "Malformed", |elf| elf.set_dynamic(DT_FINI_ARRAY, OUTSIDE)),
+    ("fini_array_outside", "Malformed|OutsideImage", |elf| elf.set_dynamic(DT_FINI_ARRAY, OUTSIDE)),
     ("fini_not_code", "EntryNotCode", |elf| elf.set_dynamic(DT_FINI, elf.dynamic(DT_STRTAB).expect("strings"))),
 ];
 

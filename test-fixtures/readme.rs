@@ -43,7 +43,10 @@ fn outcome(fixture: &Fixture) -> String {
     match (&fixture.expect_error, fixture.answer) {
         (Some(error), None) => format!("error `{error}`"),
         (Some(error), Some(answer)) => format!("error `{error}`; {answer} if allowed"),
-        (None, Some(answer)) => answer.to_string(),
+        (None, Some(answer)) => match &fixture.at_exit {
+            Some(text) => format!("{answer}, and at exit \"{text}\""),
+            None => answer.to_string(),
+        },
         (None, None) => "a part of others".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-// R_X86_64_SIZE64 and SIZE32: the size of a symbol, not its address.
+// R_X86_64_SIZE64: the size of a symbol, not its address.
 //# rows: bind:SIZE64
     .data
     .globl sized
