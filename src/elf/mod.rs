@@ -12,9 +12,9 @@ pub mod symbols;
 
 pub use dynamic::Tables;
 
+use crate::addr::FileOffset;
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, NotAnImage, Place};
-use crate::addr::FileOffset;
 use crate::plan::{LoadPlan, Machine};
 use goblin::elf64::header;
 
@@ -102,11 +102,13 @@ impl<'a> Header<'a> {
 fn check_ident(bytes: Bytes<'_>) -> Result<(), ErrorKind> {
     let ident: [u8; 16] = bytes.array(0).ok_or(ErrorKind::NotAnImage(NotAnImage::Truncated))?;
     if ident[header::EI_CLASS] != header::ELFCLASS64 {
-        let found = if ident[header::EI_CLASS] == header::ELFCLASS32 { "32-bit".into() } else { format!("{}", ident[4]) };
+        let found =
+            if ident[header::EI_CLASS] == header::ELFCLASS32 { "32-bit".into() } else { format!("{}", ident[4]) };
         return Err(ErrorKind::WrongTarget { field: "EI_CLASS", found, expected: "64-bit".into() });
     }
     if ident[header::EI_DATA] != header::ELFDATA2LSB {
-        let found = if ident[header::EI_DATA] == header::ELFDATA2MSB { "big-endian".into() } else { format!("{}", ident[5]) };
+        let found =
+            if ident[header::EI_DATA] == header::ELFDATA2MSB { "big-endian".into() } else { format!("{}", ident[5]) };
         return Err(ErrorKind::WrongTarget { field: "EI_DATA", found, expected: "little-endian".into() });
     }
     if ident[header::EI_VERSION] != header::EV_CURRENT {

@@ -8,7 +8,7 @@
 
 use super::dynamic::Tables;
 use super::machine::{self, Relocation};
-use crate::addr::VmAddr;
+use crate::addr::{VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
 use crate::plan::{Fixup, FixupKind, LoadPlan};
@@ -190,3 +190,23 @@ impl Seen {
     }
 }
 
+/// Whether a sample of the `RELA` entries (four a page, evenly spaced) hits at least 7 pages of 8 of `range`.
+pub fn touches_most_pages(tables: &Tables, range: VmRange, file: &[u8], page: u64) -> bool {
+    let (entries, _) = tables.rela.of(file).as_chunks::<24>();
+    let pages = (range.size / page) as usize + 1;
+    // Fewer than two a page on average cannot fill most of them, and a small table is not worth the look.
+    if pages < 8 || entries.len() < pages * 2 {
+        return false;
+    }
+    let mut hit = vec![false; pages];
+    let step = (entries.len() / (pages * 4)).max(1);
+    for entry in entries.iter().step_by(step) {
+        let place = decode(entry).place;
+        if range.holds(place, 8)
+            && let Some(page) = hit.get_mut(((place.0 - range.start.0) / page) as usize)
+        {
+            *page = true;
+        }
+    }
+    hit.iter().filter(|&&hit| hit).count() * 8 >= pages * 7
+}

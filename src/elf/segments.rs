@@ -70,7 +70,8 @@ impl Layout {
             }
             ph::PT_TLS => self.tls = tls(header, index, file_size)?,
             ph::PT_GNU_RELRO => {
-                let vm = vm.ok_or(ErrorKind::malformed("PT_GNU_RELRO: wraps the address space", Place::Entry(index)))?;
+                let vm =
+                    vm.ok_or(ErrorKind::malformed("PT_GNU_RELRO: wraps the address space", Place::Entry(index)))?;
                 self.seals.push(vm);
             }
             ph::PT_GNU_EH_FRAME => self.unwind = vm,
@@ -126,7 +127,10 @@ impl Layout {
         let end = last.vm.pages(MIN_PAGE).map_or(0, |pages| pages.end().0);
         self.span = VmRange { start: crate::addr::VmAddr(start), size: end.saturating_sub(start) };
         if self.align > end.saturating_sub(start).next_power_of_two().max(1 << 30) {
-            return Err(ErrorKind::Malformed { what: "PT_LOAD: p_align is larger than any address space allows", place: None });
+            return Err(ErrorKind::Malformed {
+                what: "PT_LOAD: p_align is larger than any address space allows",
+                place: None,
+            });
         }
         self.check_ranges()?;
         Ok(self)

@@ -433,7 +433,10 @@ impl<'a> SymbolTable<'a> {
     /// Whether the file defines this version.
     pub fn defines(&self, wanted: &Version<'_>) -> bool {
         self.versions.iter().any(|row| {
-            row.known && row.file == 0 && row.hash == wanted.hash && self.strings.c_str_is(u64::from(row.name), wanted.name)
+            row.known
+                && row.file == 0
+                && row.hash == wanted.hash
+                && self.strings.c_str_is(u64::from(row.name), wanted.name)
         })
     }
 
@@ -492,7 +495,9 @@ impl<'a> SymbolTable<'a> {
             Wanted::Default if number > VERSION_GLOBAL => !hidden,
             Wanted::Default => true,
             Wanted::Exactly { version, hidden: strict } => match self.version_row(versym) {
-                Some(row) if row.hash == version.hash && self.strings.c_str_is(u64::from(row.name), version.name) => true,
+                Some(row) if row.hash == version.hash && self.strings.c_str_is(u64::from(row.name), version.name) => {
+                    true
+                }
                 Some(row) => !(*strict || hidden || row.hash != 0) && number <= VERSION_GLOBAL,
                 None => !*strict && !hidden && number <= VERSION_GLOBAL,
             },
@@ -740,7 +745,8 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_indexed_is_refused() {
-        let table: Vec<u8> = [1u32, 1, 3, 6, 0, 0, 0, 0, 0, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let table: Vec<u8> =
+            [1u32, 1, 3, 6, 0, 0, 0, 0, 0, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
         assert!(GnuHash::parse(&table).is_none());
     }
 }

@@ -1,0 +1,247 @@
+//! Link: from one name to a group of plans with every import bound. Pure over two inputs: an [`Inventory`] of what the
+//! process has, and a [`Finder`] that opens files. Nothing is mapped, no address of this process is looked at.
+//!
+//! The search order for one import, first hit wins (glibc's, so that what works there works here):
+//! 1. what the caller's [`Resolve`] supplies,
+//! 2. the module itself, if it was linked with `-Bsymbolic` (and its protected and hidden symbols always),
+//! 3. the host's start-up scope, the executable first: copy relocations and canonical PLT entries live there,
+//! 4. images that were opened as global,
+//! 5. the group: the opened object, then its needs breadth-first.
+
+mod bind;
+mod group;
+mod order;
+
+pub use bind::{Bindings, Supplied};
+
+use crate::error::{Error, ErrorKind, Stage};
+use crate::plan::{Found, LoadPlan, Query, Symbols};
+use crate::search::{Source, Tried};
+use crate::symbol::{HostId, InstanceId, ModuleId, Provider, Resolve};
+use std::path::{Path, PathBuf};
+
+/// What tells one file from another, also after it was replaced under the same name: a replaced file may well get the
+/// same inode again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FileStamp {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last change of the content, in nanoseconds since 1970.
+    pub modified: i64,
+    /// Time of the last change of the inode, in nanoseconds since 1970.
+    pub changed: i64,
+}
+
+/// Where definitions of an image that is already in the process can be looked up.
+#[derive(Clone, Copy)]
+pub enum Definitions<'a> {
+    /// In its dynamic symbol table.
+    Table(&'a Symbols<'a>),
+    /// By a function: a static executable has no dynamic symbol table.
+    Names(&'a (dyn Fn(&[u8]) -> Option<Found> + Sync)),
+}
+
+impl Definitions<'_> {
+    #[inline]
+    fn find(&self, query: &Query<'_>) -> Option<Found> {
+        match self {
+            Definitions::Table(table) => table.find(query),
+            Definitions::Names(find) => find(query.name()),
+        }
+    }
+}
+
+/// An image that the process already has: the host's, or loaded by us.
+#[derive(Clone, Copy)]
+pub struct Present<'a> {
+    /// Its path, as far as known.
+    pub name: &'a str,
+    /// The name it gives itself.
+    pub soname: Option<&'a [u8]>,
+    /// Its identity, where it is known without opening the file: always for images loaded by us.
+    pub stamp: Option<FileStamp>,
+    /// Its build id.
+    pub build_id: Option<&'a [u8]>,
+    /// Its symbols.
+    pub definitions: Definitions<'a>,
+    /// Whether all modules see its definitions.
+    pub global: bool,
+    /// What it needs, in order.
+    pub needs: &'a [Provider],
+}
+
+/// What the process has, as of `epoch`.
+#[derive(Default)]
+pub struct Inventory<'a> {
+    /// Changes whenever the registry does.
+    pub epoch: u64,
+    /// The host's images: the executable first, then in the order of its scope.
+    pub host: Vec<Present<'a>>,
+    /// Images that were loaded by us, in load order.
+    pub loaded: Vec<Present<'a>>,
+    /// Whether the host process is linked statically, so that the executable stands for libc as well.
+    pub static_host: bool,
+    /// Names that this library answers itself wherever the host's definition would be bound.
+    pub replaced: &'a [&'a [u8]],
+}
+
+/// A file that may become a module.
+pub struct ImageFile {
+    /// Where it was found.
+    pub path: PathBuf,
+    /// How.
+    pub source: Source,
+    /// What was passed over on the way.
+    pub tried: Vec<Tried>,
+    /// Its identity.
+    pub stamp: FileStamp,
+    /// Its content.
+    pub bytes: FileBytes,
+}
+
+/// The bytes of an image file, and the file to map them from.
+pub enum FileBytes {
+    /// Mapped for reading.
+    Mapped {
+        /// The mapping.
+        map: memmap2::Mmap,
+        /// The open file.
+        file: std::fs::File,
+    },
+    /// Held in memory: there is no file to map from.
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for FileBytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            FileBytes::Mapped { map, .. } => map,
+            FileBytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Finds and opens what a name stands for. The real one searches folders; tests and fuzzing use a table.
+pub trait Finder {
+    /// Opens the file that `name` stands for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] with all that was tried, or why the file cannot be used.
+    fn find(
+        &mut self,
+        name: &[u8],
+        requester: Option<&LinkedModule>,
+        parents: &[&LinkedModule],
+    ) -> Result<ImageFile, ErrorKind>;
+
+    /// The identity of the file at `path`, if there is one: to compare with an image of the host.
+    fn stamp(&mut self, path: &Path) -> Option<FileStamp>;
+}
+
+/// One module of the group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkedModule {
+    /// The path that it was found under, for people.
+    pub name: String,
+    /// The same, for the system.
+    pub path: PathBuf,
+    /// How it was found.
+    pub source: Source,
+    /// What was passed over on the way.
+    pub tried: Vec<Tried>,
+    /// Its identity.
+    pub stamp: FileStamp,
+    /// What loading it will do.
+    pub plan: LoadPlan,
+    /// Who provides each of its needs, in the order of [`LoadPlan::needs`].
+    pub needs: Vec<Provider>,
+    /// The module that asked for it first; `None` for the one that was opened.
+    pub parent: Option<ModuleId>,
+}
+
+/// What the result rests on: if any of it changes before it is carried out, the link is made again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Basis {
+    /// The epoch of the inventory.
+    pub epoch: u64,
+    /// Host images whose definitions are used.
+    pub host: Vec<HostId>,
+    /// Loaded images whose definitions are used.
+    pub loaded: Vec<InstanceId>,
+}
+
+/// A group of modules that are loaded together, with everything decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkPlan {
+    /// What the name stands for: a new module, or an image that the process already has.
+    pub root: Provider,
+    /// The new modules in load order: breadth-first from the root.
+    pub modules: Vec<LinkedModule>,
+    /// All images of the group, in the order in which a lookup in the root visits them.
+    pub scope: Vec<Provider>,
+    /// The order in which the new modules are initialised: needs first.
+    pub init_order: Vec<ModuleId>,
+    /// For each module, what each of its imports is bound to.
+    pub bindings: Vec<Bindings>,
+    /// Symbols that no image defines but the caller or this library supplies.
+    pub supplied: Vec<Supplied>,
+    /// What all this rests on.
+    pub basis: Basis,
+}
+
+impl LinkPlan {
+    /// A module by its id.
+    pub fn module(&self, id: ModuleId) -> &LinkedModule {
+        &self.modules[usize::from(id.0)]
+    }
+
+    /// The new modules with their ids, in load order.
+    pub fn numbered(&self) -> impl Iterator<Item = (ModuleId, &LinkedModule)> {
+        self.modules.iter().enumerate().map(|(index, module)| (ModuleId(index as u16), module))
+    }
+}
+
+/// A link plan together with the files that it was made from.
+pub struct Linked {
+    /// The plan.
+    pub plan: LinkPlan,
+    /// The file of each module.
+    pub files: Vec<ImageFile>,
+}
+
+/// Links `name` and everything that it needs.
+///
+/// # Errors
+/// What cannot be found, planned or resolved: all undefined symbols are in one error, and so are all missing versions.
+pub fn link(
+    name: &[u8],
+    inventory: &Inventory<'_>,
+    finder: &mut dyn Finder,
+    resolve: Option<&dyn Resolve>,
+    max_span: u64,
+) -> Result<Linked, Error> {
+    let group = group::collect(name, inventory, finder, max_span)?;
+    let init_order = order::init_order(&group.modules);
+    let bound = bind::bind(&group, inventory, resolve)?;
+    let plan = LinkPlan {
+        root: group.root,
+        scope: group.scope,
+        init_order,
+        bindings: bound.bindings,
+        supplied: bound.supplied,
+        basis: Basis { epoch: inventory.epoch, host: bound.host, loaded: bound.loaded },
+        modules: group.modules,
+    };
+    Ok(Linked { plan, files: group.files })
+}
+
+fn too_many(name: &str) -> Error {
+    ErrorKind::TooManyImages { limit: usize::from(u16::MAX) }.at(name, Stage::Link)
+}

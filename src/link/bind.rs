@@ -1,0 +1,335 @@
+//! What each import of each module is bound to.
+
+use super::group::Group;
+use super::{Definitions, Inventory, LinkedModule};
+use crate::addr::{RunAddr, VmAddr};
+use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
+use crate::plan::{Found, LoadPlan, Query, Symbols};
+use crate::symbol::{Class, Definition, HostId, ImportId, InstanceId, ModuleId, Provider, Resolve, SymbolKind};
+use std::collections::HashMap;
+
+/// What the imports of one module are bound to, by symbol and class.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bindings {
+    by_class: [Vec<Definition>; Class::COUNT],
+}
+
+impl Bindings {
+    /// What `import` is bound to; [`Definition::Unused`] if it was never resolved.
+    #[inline]
+    pub fn get(&self, import: ImportId) -> Definition {
+        let table = &self.by_class[import.class as usize];
+        table.get(import.symbol as usize).copied().unwrap_or_default()
+    }
+
+    fn set(&mut self, import: ImportId, definition: Definition) -> Result<(), ErrorKind> {
+        let (table, index) = (&mut self.by_class[import.class as usize], import.symbol as usize);
+        if index >= table.len() {
+            let target = (index + 1).next_power_of_two();
+            let bytes = (target * size_of::<Definition>()) as u64;
+            table.try_reserve_exact(target - table.len()).map_err(|_| ErrorKind::OutOfMemory { bytes })?;
+            table.resize(target, Definition::Unused);
+        }
+        table[index] = definition;
+        Ok(())
+    }
+
+    /// All that are bound, by class and symbol.
+    pub fn iter(&self) -> impl Iterator<Item = (ImportId, Definition)> + '_ {
+        const CLASSES: [Class; Class::COUNT] = [Class::Data, Class::Plt, Class::Tls, Class::Size];
+        CLASSES.into_iter().flat_map(move |class| {
+            let rows = self.by_class[class as usize].iter().enumerate();
+            rows.filter(|(_, definition)| **definition != Definition::Unused)
+                .map(move |(symbol, &definition)| (ImportId { symbol: symbol as u32, class }, definition))
+        })
+    }
+}
+
+/// A symbol that no image defines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Supplied {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its address, if the caller's [`Resolve`] supplied it; `None` if it is one of this library's own functions.
+    pub caller: Option<RunAddr>,
+}
+
+/// All bindings of a group.
+pub(super) struct Bound {
+    pub bindings: Vec<Bindings>,
+    pub supplied: Vec<Supplied>,
+    pub host: Vec<HostId>,
+    pub loaded: Vec<InstanceId>,
+}
+
+/// Resolves every import of every module once per class.
+pub(super) fn bind(group: &Group, inventory: &Inventory<'_>, resolve: Option<&dyn Resolve>) -> Result<Bound, Error> {
+    let tables: Vec<Symbols<'_>> = group
+        .modules
+        .iter()
+        .zip(&group.files)
+        .map(|(module, file)| module.plan.symbols(&file.bytes).map_err(|kind| kind.at(&module.name, Stage::Plan)))
+        .collect::<Result<_, _>>()?;
+    check_versions(group, inventory, &tables)?;
+    let mut linker = Linker {
+        scope: scope(group, inventory, &tables),
+        inventory,
+        resolve,
+        supplied: Vec::new(),
+        supplied_by_name: HashMap::new(),
+        uniques: HashMap::new(),
+        undefined: Vec::new(),
+        used_host: vec![false; inventory.host.len()],
+        used_loaded: vec![false; inventory.loaded.len()],
+    };
+    let mut bindings = Vec::with_capacity(group.modules.len());
+    for (index, module) in group.modules.iter().enumerate() {
+        let id = ModuleId(index as u16);
+        let bytes = &group.files[index].bytes;
+        let bound = linker.module(id, module, bytes, &tables[index]);
+        bindings.push(bound.map_err(|kind| kind.at(&module.name, Stage::Link))?);
+    }
+    if !linker.undefined.is_empty() {
+        let root = group.modules.first().map_or("", |module| &module.name);
+        return Err(ErrorKind::Undefined(linker.undefined).at(root, Stage::Link));
+    }
+    let numbers = |used: &[bool]| (0u16..).zip(used).filter(|(_, used)| **used).map(|(at, _)| at).collect::<Vec<_>>();
+    Ok(Bound {
+        bindings,
+        supplied: linker.supplied,
+        host: numbers(&linker.used_host).into_iter().map(HostId).collect(),
+        loaded: numbers(&linker.used_loaded).into_iter().map(InstanceId).collect(),
+    })
+}
+
+/// One image of the search order.
+#[derive(Clone, Copy)]
+struct Entry<'t> {
+    provider: Provider,
+    definitions: Definitions<'t>,
+}
+
+impl Entry<'_> {
+    /// Whether the image can be told not to define a name from its hash filter alone.
+    #[inline]
+    fn excludes(&self, hint: u32) -> bool {
+        match self.definitions {
+            Definitions::Table(table) => table.excludes(hint),
+            Definitions::Names(_) => false,
+        }
+    }
+}
+
+/// The global scope, then the group's.
+fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'t>]) -> Vec<Entry<'t>> {
+    let host = (0u16..).zip(&inventory.host).filter(|(_, image)| image.global);
+    let loaded = (0u16..).zip(&inventory.loaded).filter(|(_, image)| image.global);
+    let mut scope: Vec<Entry<'t>> = Vec::new();
+    scope
+        .extend(host.map(|(at, image)| Entry { provider: Provider::Host(HostId(at)), definitions: image.definitions }));
+    scope.extend(
+        loaded.map(|(at, image)| Entry { provider: Provider::Loaded(InstanceId(at)), definitions: image.definitions }),
+    );
+    for &provider in &group.scope {
+        let definitions = match provider {
+            Provider::New(id) => Definitions::Table(&tables[usize::from(id.0)]),
+            Provider::Loaded(id) => inventory.loaded[usize::from(id.0)].definitions,
+            Provider::Host(id) => inventory.host[usize::from(id.0)].definitions,
+        };
+        if !scope.iter().any(|entry| entry.provider == provider) {
+            scope.push(Entry { provider, definitions });
+        }
+    }
+    scope
+}
+
+struct Linker<'t, 'i> {
+    scope: Vec<Entry<'t>>,
+    inventory: &'t Inventory<'i>,
+    resolve: Option<&'t dyn Resolve>,
+    supplied: Vec<Supplied>,
+    supplied_by_name: HashMap<Vec<u8>, u32>,
+    /// `STB_GNU_UNIQUE` definitions that this group has settled on.
+    uniques: HashMap<Vec<u8>, Definition>,
+    undefined: Vec<Undefined>,
+    used_host: Vec<bool>,
+    used_loaded: Vec<bool>,
+}
+
+impl<'t> Linker<'t, '_> {
+    fn module(
+        &mut self,
+        id: ModuleId,
+        module: &LinkedModule,
+        bytes: &'t [u8],
+        symbols: &Symbols<'t>,
+    ) -> Result<Bindings, ErrorKind> {
+        let mut bindings = Bindings::default();
+        let own = self.scope.iter().position(|entry| entry.provider == Provider::New(id)).unwrap_or(self.scope.len());
+        let context = Context { id, plan: &module.plan, name: &module.name, symbols, own };
+        module.plan.imports::<ErrorKind>(bytes, |import| {
+            let definition = self.import(&context, import)?;
+            bindings.set(import, definition)
+        })?;
+        Ok(bindings)
+    }
+
+    #[inline]
+    fn import(&mut self, context: &Context<'_, 't>, import: ImportId) -> Result<Definition, ErrorKind> {
+        let missing = ErrorKind::malformed(
+            "relocation: symbol index outside the symbol table",
+            crate::error::Place::Entry(u64::from(import.symbol)),
+        );
+        let row = context.symbols.import(import.symbol).ok_or(missing)?;
+        let own = row.own();
+        let here = Provider::New(context.id);
+        if let Some(found) = own.filter(|_| row.binds_locally()) {
+            return Ok(at(here, &found, import.class));
+        }
+        // Most imports of a big C++ library are its own definitions. Their hashes stand in its hash table, and if no
+        // image before it can hold the name, neither the name nor the table need be looked at.
+        if let Some(found) = own.filter(|found| !found.unique && row.is_found_by_its_own_lookup(import.class))
+            && self.resolve.is_none()
+            && let Some(hint) = row.hash_hint()
+            && (context.plan.flags.symbolic || self.scope[..context.own].iter().all(|entry| entry.excludes(hint)))
+        {
+            return Ok(at(here, &found, import.class));
+        }
+        let query = row.query(import.class)?;
+        let version = row.version();
+        if let Some(address) = self.resolve.and_then(|table| table.resolve(query.name(), version.map(|v| v.name))) {
+            return Ok(self.supply(query.name(), Some(address)));
+        }
+        match self.search(context, &query) {
+            Some((provider, found)) => Ok(self.found(&query, provider, &found, import.class)),
+            None if self.inventory.replaced.contains(&query.name()) => Ok(self.supply(query.name(), None)),
+            None if row.weak() => Ok(Definition::WeakNull),
+            None => {
+                self.undefined.push(Undefined {
+                    module: context.name.to_owned(),
+                    symbol: query.name().to_vec(),
+                    version: version.map(|version| version.name.to_vec()),
+                });
+                Ok(Definition::Unused)
+            }
+        }
+    }
+
+    fn search(&self, context: &Context<'_, 't>, query: &Query<'_>) -> Option<(Provider, Found)> {
+        if context.plan.flags.symbolic
+            && let Some(found) = context.symbols.find(query)
+        {
+            return Some((Provider::New(context.id), found));
+        }
+        self.scope.iter().find_map(|entry| entry.definitions.find(query).map(|found| (entry.provider, found)))
+    }
+
+    fn found(&mut self, query: &Query<'_>, provider: Provider, found: &Found, class: Class) -> Definition {
+        match provider {
+            Provider::Host(id) => {
+                if self.inventory.replaced.contains(&query.name()) {
+                    return self.supply(query.name(), None);
+                }
+                self.used_host[usize::from(id.0)] = true;
+            }
+            Provider::Loaded(id) => self.used_loaded[usize::from(id.0)] = true,
+            Provider::New(_) if found.unique => return self.unique(query, provider, found, class),
+            Provider::New(_) => {}
+        }
+        at(provider, found, class)
+    }
+
+    /// All modules of a process share one definition of a unique symbol: that of the image that was loaded first,
+    /// even if it lies in a scope of its own.
+    fn unique(&mut self, query: &Query<'_>, provider: Provider, found: &Found, class: Class) -> Definition {
+        if let Some(&settled) = self.uniques.get(query.name()) {
+            return settled;
+        }
+        let elsewhere = (0u16..).zip(&self.inventory.loaded).find_map(|(index, image)| {
+            let found = image.definitions.find(query).filter(|found| found.unique)?;
+            Some(at(Provider::Loaded(InstanceId(index)), &found, class))
+        });
+        let definition = elsewhere.unwrap_or(at(provider, found, class));
+        self.uniques.insert(query.name().to_vec(), definition);
+        definition
+    }
+
+    fn supply(&mut self, name: &[u8], caller: Option<RunAddr>) -> Definition {
+        if let Some(&index) = self.supplied_by_name.get(name) {
+            return Definition::Supplied(index);
+        }
+        let index = self.supplied.len() as u32;
+        self.supplied.push(Supplied { name: name.to_vec(), caller });
+        self.supplied_by_name.insert(name.to_vec(), index);
+        Definition::Supplied(index)
+    }
+}
+
+/// The module whose imports are being resolved.
+struct Context<'c, 't> {
+    id: ModuleId,
+    plan: &'c LoadPlan,
+    name: &'c str,
+    symbols: &'c Symbols<'t>,
+    /// Its place in the scope.
+    own: usize,
+}
+
+fn at(provider: Provider, found: &Found, class: Class) -> Definition {
+    match class {
+        Class::Size => Definition::At { provider, kind: SymbolKind::Absolute, vm: VmAddr(found.size) },
+        _ => Definition::At { provider, kind: found.kind, vm: found.vm },
+    }
+}
+
+/// Every version that a module needs must be defined by the image that provides the file, unless that defines none.
+fn check_versions(group: &Group, inventory: &Inventory<'_>, tables: &[Symbols<'_>]) -> Result<(), Error> {
+    let mut missing = Vec::new();
+    for (index, module) in group.modules.iter().enumerate() {
+        for needed in module.plan.needed_versions(&group.files[index].bytes, &tables[index]) {
+            let file = needed.version.file.unwrap_or_default();
+            let provider = module.plan.needs.iter().zip(&module.needs).find(|(need, provider)| {
+                need.name == file || base_name(&need.name) == file || soname(group, inventory, **provider) == Some(file)
+            });
+            let Some((_, &provider)) = provider.filter(|_| !needed.weak) else { continue };
+            let table = match provider {
+                Provider::New(id) => Definitions::Table(&tables[usize::from(id.0)]),
+                Provider::Loaded(id) => inventory.loaded[usize::from(id.0)].definitions,
+                Provider::Host(id) => inventory.host[usize::from(id.0)].definitions,
+            };
+            let Definitions::Table(table) = table else { continue };
+            if table.defines_versions() && !table.defines(&needed.version) {
+                missing.push(MissingVersion {
+                    module: module.name.clone(),
+                    version: needed.version.name.to_vec(),
+                    provider: name_of(group, inventory, provider).to_owned(),
+                });
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let root = group.modules.first().map_or("", |module| &module.name);
+    Err(ErrorKind::MissingVersions(missing).at(root, Stage::Link))
+}
+
+fn base_name(name: &[u8]) -> &[u8] {
+    name.rsplit(|&byte| byte == b'/').next().unwrap_or(name)
+}
+
+fn soname<'g>(group: &'g Group, inventory: &Inventory<'g>, provider: Provider) -> Option<&'g [u8]> {
+    match provider {
+        Provider::New(id) => group.modules[usize::from(id.0)].plan.soname.as_deref(),
+        Provider::Loaded(id) => inventory.loaded[usize::from(id.0)].soname,
+        Provider::Host(id) => inventory.host[usize::from(id.0)].soname,
+    }
+}
+
+fn name_of<'g>(group: &'g Group, inventory: &Inventory<'g>, provider: Provider) -> &'g str {
+    match provider {
+        Provider::New(id) => &group.modules[usize::from(id.0)].name,
+        Provider::Loaded(id) => inventory.loaded[usize::from(id.0)].name,
+        Provider::Host(id) => inventory.host[usize::from(id.0)].name,
+    }
+}

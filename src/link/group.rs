@@ -1,0 +1,216 @@
+//! Which images a group consists of: the opened one and, breadth-first, all that it needs.
+
+use super::{FileStamp, Finder, ImageFile, Inventory, LinkedModule, Present, too_many};
+use crate::error::{Error, ErrorKind, Stage};
+use crate::plan::{LoadPlan, Machine};
+use crate::symbol::{HostId, InstanceId, ModuleId, Name, Provider};
+use std::path::Path;
+
+/// Libraries of which a process can only have one: they own the heap, the threads and the loader's own state.
+const HOST_ONLY: &[&[u8]] = &[
+    b"libc.so.6",
+    b"ld-linux-x86-64.so.2",
+    b"ld-linux-aarch64.so.1",
+    b"libpthread.so.0",
+    b"libdl.so.2",
+    b"librt.so.1",
+    b"libc.so.7",
+    b"libthr.so.3",
+    b"libsys.so.7",
+    b"ld-elf.so.1",
+];
+
+/// Since glibc 2.34 these are empty shells: what they defined is in `libc.so.6`, under the same versions.
+const MERGED_INTO_LIBC: &[&[u8]] = &[b"libpthread.so.0", b"libdl.so.2", b"librt.so.1"];
+
+/// The images of a group.
+pub(super) struct Group {
+    pub root: Provider,
+    pub modules: Vec<LinkedModule>,
+    pub files: Vec<ImageFile>,
+    pub scope: Vec<Provider>,
+}
+
+/// Finds and plans all images of the group.
+pub(super) fn collect(
+    name: &[u8],
+    inventory: &Inventory<'_>,
+    finder: &mut dyn Finder,
+    max_span: u64,
+) -> Result<Group, Error> {
+    let mut collector = Collector { inventory, finder, max_span, modules: Vec::new(), files: Vec::new() };
+    let root = collector.provide(name, None)?;
+    let mut scope = vec![root];
+    let mut next = 0;
+    while next < scope.len() {
+        let needs = collector.needs(scope[next])?;
+        for need in needs {
+            if !scope.contains(&need) {
+                scope.push(need);
+            }
+        }
+        next += 1;
+    }
+    Ok(Group { root, modules: collector.modules, files: collector.files, scope })
+}
+
+struct Collector<'c, 'i> {
+    inventory: &'c Inventory<'i>,
+    finder: &'c mut dyn Finder,
+    max_span: u64,
+    modules: Vec<LinkedModule>,
+    files: Vec<ImageFile>,
+}
+
+impl Collector<'_, '_> {
+    fn needs(&mut self, provider: Provider) -> Result<Vec<Provider>, Error> {
+        match provider {
+            Provider::Host(id) => Ok(self.inventory.host[usize::from(id.0)].needs.to_vec()),
+            Provider::Loaded(id) => Ok(self.inventory.loaded[usize::from(id.0)].needs.to_vec()),
+            Provider::New(id) => {
+                let names = self.modules[usize::from(id.0)].plan.needs.clone();
+                let needs: Result<Vec<_>, _> = names.iter().map(|need| self.provide(&need.name, Some(id))).collect();
+                let needs = needs?;
+                self.modules[usize::from(id.0)].needs.clone_from(&needs);
+                Ok(needs)
+            }
+        }
+    }
+
+    /// What provides `name`: an image that is there, or a new module.
+    fn provide(&mut self, name: &[u8], parent: Option<ModuleId>) -> Result<Provider, Error> {
+        if !name.contains(&b'/')
+            && let Some(provider) = self.by_soname(name)
+        {
+            return Ok(provider);
+        }
+        let parents = chain(&self.modules, parent);
+        let requester = parents.first().copied();
+        let file = self
+            .finder
+            .find(name, requester, parents.get(1..).unwrap_or_default())
+            .map_err(|kind| explain(kind, requester).at(Name(name).to_string(), Stage::Find))?;
+        if let Some(provider) = self.by_stamp(&file.stamp) {
+            return Ok(provider);
+        }
+        let text = file.path.display().to_string();
+        let plan = crate::plan::plan(&file.bytes, &text)?;
+        if let Some(provider) = self.host_twin(&plan, &file) {
+            return Ok(provider);
+        }
+        self.check(&plan).map_err(|kind| kind.at(text.clone(), Stage::Plan))?;
+        if plan.soname.as_deref().is_some_and(|soname| HOST_ONLY.contains(&soname)) {
+            let name = plan.soname.unwrap_or_default();
+            return Err(ErrorKind::HostOnly { name }.at(text, Stage::Link));
+        }
+        self.add(file, text, plan, parent)
+    }
+
+    fn add(
+        &mut self,
+        file: ImageFile,
+        name: String,
+        plan: LoadPlan,
+        parent: Option<ModuleId>,
+    ) -> Result<Provider, Error> {
+        let id = u16::try_from(self.modules.len()).map_err(|_| too_many(&name))?;
+        self.modules.push(LinkedModule {
+            name,
+            path: file.path.clone(),
+            source: file.source.clone(),
+            tried: file.tried.clone(),
+            stamp: file.stamp,
+            plan,
+            needs: Vec::new(),
+            parent,
+        });
+        self.files.push(file);
+        Ok(Provider::New(ModuleId(id)))
+    }
+
+    /// A name without a slash: the host's instance wins, then ours, then the group's.
+    fn by_soname(&self, name: &[u8]) -> Option<Provider> {
+        let answers = |present: &Present<'_>| match present.soname {
+            Some(soname) => soname == name,
+            None => Path::new(present.name).file_name().is_some_and(|base| base.as_encoded_bytes() == name),
+        };
+        if let Some(at) = self.inventory.host.iter().position(answers) {
+            return Some(Provider::Host(HostId(at as u16)));
+        }
+        if let Some(provider) = self.stands_in(name) {
+            return Some(provider);
+        }
+        if let Some(at) = self.inventory.loaded.iter().position(answers) {
+            return Some(Provider::Loaded(InstanceId(at as u16)));
+        }
+        let at = self.modules.iter().position(|module| match &module.plan.soname {
+            Some(soname) => soname == name,
+            None => module.path.file_name().is_some_and(|base| base.as_encoded_bytes() == name),
+        })?;
+        Some(Provider::New(ModuleId(at as u16)))
+    }
+
+    /// The host image that stands in for a library which must not be loaded twice and is not there under its name.
+    fn stands_in(&self, name: &[u8]) -> Option<Provider> {
+        if !HOST_ONLY.contains(&name) {
+            return None;
+        }
+        if self.inventory.static_host {
+            return Some(Provider::Host(HostId(0)));
+        }
+        let libc = self.inventory.host.iter().position(|image| image.soname == Some(b"libc.so.6"))?;
+        MERGED_INTO_LIBC.contains(&name).then_some(Provider::Host(HostId(libc as u16)))
+    }
+
+    fn by_stamp(&self, stamp: &FileStamp) -> Option<Provider> {
+        if let Some(at) = self.inventory.loaded.iter().position(|image| image.stamp == Some(*stamp)) {
+            return Some(Provider::Loaded(InstanceId(at as u16)));
+        }
+        let at = self.modules.iter().position(|module| module.stamp == *stamp)?;
+        Some(Provider::New(ModuleId(at as u16)))
+    }
+
+    /// The host image that is this very file. The host's files are looked at only when the names agree, since that
+    /// takes system calls and one file cannot have two sonames.
+    fn host_twin(&mut self, plan: &LoadPlan, file: &ImageFile) -> Option<Provider> {
+        let base = file.path.file_name().map(|base| base.as_encoded_bytes());
+        for (at, image) in self.inventory.host.iter().enumerate() {
+            let path = Path::new(image.name);
+            let same_name = match (image.soname, plan.soname.as_deref()) {
+                (Some(host), Some(ours)) => host == ours,
+                (None, None) => path.file_name().map(|base| base.as_encoded_bytes()) == base,
+                _ => false,
+            };
+            if same_name && self.finder.stamp(path).is_some_and(|stamp| stamp == file.stamp) {
+                return Some(Provider::Host(HostId(at as u16)));
+            }
+        }
+        None
+    }
+
+    fn check(&self, plan: &LoadPlan) -> Result<(), ErrorKind> {
+        if Machine::HOST != Some(plan.machine) {
+            let expected = Machine::HOST.map_or("a supported machine", Machine::as_str);
+            let found = plan.machine.as_str().to_owned();
+            return Err(ErrorKind::WrongTarget { field: "e_machine", found, expected: expected.into() });
+        }
+        if plan.span.size > self.max_span {
+            return Err(ErrorKind::SpanTooLarge { span: plan.span.size, limit: self.max_span });
+        }
+        crate::check::check(plan)
+    }
+}
+
+/// The requester, then who asked for it, up to the root.
+fn chain(modules: &[LinkedModule], from: Option<ModuleId>) -> Vec<&LinkedModule> {
+    std::iter::successors(from, |id| modules[usize::from(id.0)].parent).map(|id| &modules[usize::from(id.0)]).collect()
+}
+
+fn explain(kind: ErrorKind, requester: Option<&LinkedModule>) -> ErrorKind {
+    match kind {
+        ErrorKind::NotFound { tried, .. } => {
+            ErrorKind::NotFound { needed_by: requester.map(|module| module.name.clone()), tried }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,28 @@
+//! Where a relocated image lives: memory of this process, or a buffer that rehearses it.
+
+mod host;
+mod scratch;
+
+pub(crate) use host::HostMemory;
+pub use scratch::Scratch;
+
+use crate::addr::{Bias, VmAddr};
+use crate::error::ErrorKind;
+
+/// What relocation writes to.
+pub trait Memory {
+    /// What is added to the image's addresses.
+    fn bias(&self) -> Bias;
+
+    /// Stores eight bytes at `at`, in the machine's byte order (all supported ones are little-endian).
+    ///
+    /// # Errors
+    /// [`ErrorKind::PlaceNotWritable`] unless the place lies in a writable region.
+    fn store_u64(&mut self, at: VmAddr, value: u64) -> Result<(), ErrorKind>;
+
+    /// Stores four bytes at `at`.
+    ///
+    /// # Errors
+    /// As [`Memory::store_u64`].
+    fn store_u32(&mut self, at: VmAddr, value: u32) -> Result<(), ErrorKind>;
+}

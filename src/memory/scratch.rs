@@ -1,0 +1,69 @@
+//! A rehearsal: relocates into a buffer, never touching the process. Works for any machine.
+
+use super::Memory;
+use crate::addr::{Bias, VmAddr, VmRange};
+use crate::error::ErrorKind;
+use crate::plan::LoadPlan;
+
+/// The memory image of one plan, in a buffer.
+#[derive(Clone, Debug)]
+pub struct Scratch {
+    bytes: Vec<u8>,
+    span: VmRange,
+    bias: Bias,
+    writable: Vec<VmRange>,
+}
+
+impl Scratch {
+    /// Lays the regions of `plan` out as mapping would, at `bias`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfMemory`] if the span cannot be had.
+    pub fn new(plan: &LoadPlan, file: &[u8], bias: Bias) -> Result<Scratch, ErrorKind> {
+        let out_of_memory = ErrorKind::OutOfMemory { bytes: plan.span.size };
+        let size = usize::try_from(plan.span.size).map_err(|_| ErrorKind::OutOfMemory { bytes: plan.span.size })?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(size).map_err(|_| out_of_memory)?;
+        bytes.resize(size, 0);
+        for region in &plan.regions {
+            let start = (region.vm.start.0 - plan.span.start.0) as usize;
+            let content = crate::bytes::Bytes(file).slice(region.file.start.0, region.file.size).unwrap_or_default();
+            bytes[start..start + content.len()].copy_from_slice(content);
+        }
+        let writable = plan.regions.iter().filter(|region| region.prot.write).map(|region| region.vm).collect();
+        Ok(Scratch { bytes, span: plan.span, bias, writable })
+    }
+
+    /// The bytes at `range`, as relocated so far.
+    pub fn bytes(&self, range: VmRange) -> Option<&[u8]> {
+        if !self.span.holds(range.start, range.size) {
+            return None;
+        }
+        let start = (range.start.0 - self.span.start.0) as usize;
+        self.bytes.get(start..start + range.size as usize)
+    }
+
+    fn place(&mut self, at: VmAddr, size: u64) -> Result<&mut [u8], ErrorKind> {
+        if !self.writable.iter().any(|range| range.holds(at, size)) {
+            return Err(ErrorKind::PlaceNotWritable { place: at });
+        }
+        let start = (at.0 - self.span.start.0) as usize;
+        Ok(&mut self.bytes[start..start + size as usize])
+    }
+}
+
+impl Memory for Scratch {
+    fn bias(&self) -> Bias {
+        self.bias
+    }
+
+    fn store_u64(&mut self, at: VmAddr, value: u64) -> Result<(), ErrorKind> {
+        self.place(at, 8)?.copy_from_slice(&value.to_le_bytes());
+        Ok(())
+    }
+
+    fn store_u32(&mut self, at: VmAddr, value: u32) -> Result<(), ErrorKind> {
+        self.place(at, 4)?.copy_from_slice(&value.to_le_bytes());
+        Ok(())
+    }
+}

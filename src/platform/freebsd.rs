@@ -1,0 +1,47 @@
+//! FreeBSD: compiled and linted, not run (see README).
+
+/// There is no such flag: pages are filled by faults.
+pub(crate) const POPULATE: libc::c_int = 0;
+
+/// `ld-elf.so.hints` is a list of folders, not of libraries; they are the caller's to add to the library path.
+pub(crate) const LIBRARY_CACHE: Option<&str> = None;
+
+/// What the kernel tells a new process (`elf_aux_info(3)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Auxv {
+    Phdr,
+    Phnum,
+    Base,
+    Entry,
+    ExecFn,
+    Secure,
+}
+
+unsafe extern "C" {
+    fn elf_aux_info(aux: libc::c_int, buffer: *mut libc::c_void, length: libc::c_int) -> libc::c_int;
+}
+
+/// One value of the auxiliary vector; `None` where the kernel gave none.
+pub(crate) fn auxv(kind: Auxv) -> Option<u64> {
+    // <sys/elf_common.h>
+    let key = match kind {
+        Auxv::Phdr => 3,
+        Auxv::Phnum => 5,
+        Auxv::Base => 7,
+        Auxv::Entry => 9,
+        Auxv::ExecFn => 15,
+        // There is no AT_SECURE: issetugid answers the same question.
+        // SAFETY: issetugid has no preconditions.
+        Auxv::Secure => return (unsafe { libc::issetugid() } != 0).then_some(1),
+    };
+    let mut value = 0u64;
+    // SAFETY: the buffer is eight bytes long, as the length says.
+    let failed = unsafe { elf_aux_info(key, (&raw mut value).cast(), size_of::<u64>() as libc::c_int) };
+    (failed == 0 && value != 0).then_some(value)
+}
+
+/// A number that tells this thread from all others alive.
+pub(crate) fn thread_id() -> u64 {
+    // SAFETY: pthread_self has no preconditions.
+    unsafe { libc::pthread_self() as usize as u64 }
+}

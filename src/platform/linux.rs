@@ -1,0 +1,39 @@
+//! Linux.
+
+/// `MAP_POPULATE`: fill the page tables in the call, instead of one fault a page later.
+pub(crate) const POPULATE: libc::c_int = libc::MAP_POPULATE;
+
+/// glibc's cache of library paths.
+pub(crate) const LIBRARY_CACHE: Option<&str> = Some("/etc/ld.so.cache");
+
+/// What the kernel tells a new process (`getauxval(3)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Auxv {
+    Phdr,
+    Phnum,
+    Base,
+    Entry,
+    ExecFn,
+    Secure,
+}
+
+/// One value of the auxiliary vector; `None` where the kernel gave none.
+pub(crate) fn auxv(kind: Auxv) -> Option<u64> {
+    let key = match kind {
+        Auxv::Phdr => libc::AT_PHDR,
+        Auxv::Phnum => libc::AT_PHNUM,
+        Auxv::Base => libc::AT_BASE,
+        Auxv::Entry => libc::AT_ENTRY,
+        Auxv::ExecFn => libc::AT_EXECFN,
+        Auxv::Secure => libc::AT_SECURE,
+    };
+    // SAFETY: getauxval only reads the vector that the kernel gave the process.
+    let value = unsafe { libc::getauxval(key) };
+    (value != 0).then_some(value as u64)
+}
+
+/// A number that tells this thread from all others alive.
+pub(crate) fn thread_id() -> u64 {
+    // SAFETY: pthread_self has no preconditions. The value is this thread's as long as it lives.
+    unsafe { libc::pthread_self() as u64 }
+}

@@ -1,0 +1,33 @@
+//! The only place that knows operating systems. Each one is a file with the same short list of functions; what all
+//! Unix systems share is in `unix.rs`.
+//!
+//! The calls that an open makes are `openat`, `fstat`, `mmap`, `pread`, `mprotect`, `munmap` and `close`, so that it
+//! works under a filter that allows no more.
+
+#[cfg(unix)]
+pub(crate) mod unix;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as system;
+
+#[cfg(target_os = "freebsd")]
+mod freebsd;
+#[cfg(target_os = "freebsd")]
+use freebsd as system;
+
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+use macos as system;
+
+#[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "macos")))]
+compile_error!(
+    "sideload runs on Linux, FreeBSD and macOS; the plan stage alone has no platform code and is a separate feature"
+);
+
+pub(crate) use system::{Auxv, POPULATE, auxv, thread_id};
+
+/// Where the system keeps the cache of library paths, if it has one.
+pub(crate) const LIBRARY_CACHE: Option<&str> = system::LIBRARY_CACHE;

@@ -1,0 +1,236 @@
+//! Memory and files, as all Unix systems have them.
+//!
+//! Invariant: an address that a caller passes with a `MAP_FIXED` call lies in a [`Reservation`] that it owns, so that
+//! nothing else in the process is ever mapped over, protected or unmapped.
+
+use crate::error::ErrorKind;
+use crate::link::FileStamp;
+use crate::plan::Prot;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Reservations that exist now: the ledger that tests compare before and after a failure.
+static RESERVATIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many reservations exist now.
+pub(crate) fn reservations() -> usize {
+    RESERVATIONS.load(Ordering::Relaxed)
+}
+
+/// The system's page size in bytes.
+pub(crate) fn page_size() -> u64 {
+    region::page::size() as u64
+}
+
+/// Opens a file for reading.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the path is a C string. O_NONBLOCK keeps a pipe of that name from blocking the open.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was opened just now and has no other owner.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// What kind of file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Regular,
+    Folder,
+    Other,
+}
+
+/// Identity and kind of an open file, by `fstat` (std would use `statx`, which a sandbox may not allow).
+pub(crate) fn stat(file: &File) -> io::Result<(FileStamp, FileKind)> {
+    let mut raw = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the buffer is a `struct stat`, and the descriptor is open.
+    if unsafe { libc::fstat(file.as_raw_fd(), raw.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: fstat succeeded, so it filled the buffer.
+    let raw = unsafe { raw.assume_init() };
+    let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+    let stamp = FileStamp {
+        device: raw.st_dev as u64,
+        inode: raw.st_ino as u64,
+        size: raw.st_size as u64,
+        modified: nanoseconds(raw.st_mtime as i64, raw.st_mtime_nsec as i64),
+        changed: nanoseconds(raw.st_ctime as i64, raw.st_ctime_nsec as i64),
+    };
+    let kind = match raw.st_mode & libc::S_IFMT {
+        libc::S_IFREG => FileKind::Regular,
+        libc::S_IFDIR => FileKind::Folder,
+        _ => FileKind::Other,
+    };
+    Ok((stamp, kind))
+}
+
+/// Maps a whole file for reading. `size` is what `fstat` said.
+pub(crate) fn map_file(file: &File, size: u64) -> io::Result<memmap2::Mmap> {
+    let length = usize::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    // SAFETY: the mapping is private and read-only. That another process changes the file meanwhile is the documented
+    // limit of loading from a file; every value read from it is checked after the read.
+    unsafe { memmap2::MmapOptions::new().len(length).map(file) }
+}
+
+/// A run of address space that belongs to one image.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    base: *mut u8,
+    size: usize,
+}
+
+// SAFETY: a reservation is an address range with one owner; nothing about it is bound to a thread.
+unsafe impl Send for Reservation {}
+// SAFETY: shared references only read the two numbers.
+unsafe impl Sync for Reservation {}
+
+impl Reservation {
+    /// Reserves `size` bytes at a multiple of `align` (at least a page), with no access.
+    pub(crate) fn new(size: u64, align: u64) -> Result<Reservation, ErrorKind> {
+        let system = |source| ErrorKind::System { call: "mmap", size, source };
+        let too_large = || system(io::Error::from_raw_os_error(libc::ENOMEM));
+        let page = region::page::size();
+        let (size_here, align) = (usize::try_from(size), usize::try_from(align));
+        let (Ok(length), Ok(align)) = (size_here, align) else { return Err(too_large()) };
+        let align = align.max(page);
+        let whole = length.checked_add(align - page).ok_or_else(too_large)?;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
+        // SAFETY: no address is asked for, so nothing that exists is touched.
+        let start = unsafe { libc::mmap(ptr::null_mut(), whole, libc::PROT_NONE, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(system(io::Error::last_os_error()));
+        }
+        let start: *mut u8 = start.cast();
+        let skip = start.addr().next_multiple_of(align) - start.addr();
+        let base = start.wrapping_add(skip);
+        for (at, spare) in [(start, skip), (base.wrapping_add(length), whole - skip - length)] {
+            if spare > 0 {
+                // SAFETY: both ends lie in the mapping made above, outside the part that is kept.
+                unsafe { libc::munmap(at.cast(), spare) };
+            }
+        }
+        RESERVATIONS.fetch_add(1, Ordering::Relaxed);
+        Ok(Reservation { base, size: length })
+    }
+
+    /// First byte.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base
+    }
+
+    /// Length in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    fn at(&self, offset: u64, size: u64, call: &'static str) -> Result<(*mut u8, usize), ErrorKind> {
+        let inside = offset.checked_add(size).is_some_and(|end| end <= self.size as u64);
+        let page = page_size();
+        if !inside || offset % page != 0 {
+            let source = io::Error::from_raw_os_error(libc::EINVAL);
+            return Err(ErrorKind::System { call, size, source });
+        }
+        Ok((self.base.wrapping_add(offset as usize), size as usize))
+    }
+
+    /// Maps `size` bytes of `file` from `from` on, privately, at `offset`.
+    pub(crate) fn map(
+        &self,
+        offset: u64,
+        size: u64,
+        prot: Prot,
+        file: &File,
+        from: u64,
+        populate: bool,
+    ) -> Result<(), ErrorKind> {
+        let flags = libc::MAP_PRIVATE | if populate { super::POPULATE } else { 0 };
+        self.map_fixed(offset, size, prot, flags, file.as_raw_fd(), from)
+    }
+
+    /// Replaces `size` bytes at `offset` by zeros.
+    pub(crate) fn zero(&self, offset: u64, size: u64, prot: Prot, populate: bool) -> Result<(), ErrorKind> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANON | if populate { super::POPULATE } else { 0 };
+        self.map_fixed(offset, size, prot, flags, -1, 0)
+    }
+
+    fn map_fixed(&self, offset: u64, size: u64, prot: Prot, flags: i32, fd: i32, from: u64) -> Result<(), ErrorKind> {
+        let (at, length) = self.at(offset, size, "mmap")?;
+        let from = libc::off_t::try_from(from).map_err(|_| ErrorKind::System {
+            call: "mmap",
+            size,
+            source: io::ErrorKind::FileTooLarge.into(),
+        })?;
+        // SAFETY: `at` checked that the range lies in this reservation, which is all that MAP_FIXED replaces.
+        let got = unsafe { libc::mmap(at.cast(), length, raw(prot), flags | libc::MAP_FIXED, fd, from) };
+        if got == libc::MAP_FAILED {
+            return Err(ErrorKind::System { call: "mmap", size, source: io::Error::last_os_error() });
+        }
+        Ok(())
+    }
+
+    /// Changes the protection of whole pages.
+    pub(crate) fn protect(&self, offset: u64, size: u64, prot: Prot) -> Result<(), ErrorKind> {
+        let (at, length) = self.at(offset, size, "mprotect")?;
+        let flags = match (prot.read, prot.write, prot.execute) {
+            (_, false, true) => region::Protection::READ_EXECUTE,
+            (_, true, _) => region::Protection::READ_WRITE,
+            (true, false, false) => region::Protection::READ,
+            (false, false, false) => region::Protection::NONE,
+        };
+        // SAFETY: the pages lie in this reservation; callers take away access only from what they stop writing to.
+        let changed = unsafe { region::protect(at, length, flags) };
+        changed.map_err(|error| ErrorKind::System {
+            call: "mprotect",
+            size,
+            source: match error {
+                region::Error::SystemCall(source) => source,
+                _ => io::Error::from_raw_os_error(libc::EINVAL),
+            },
+        })
+    }
+
+    /// Reads `size` bytes of `file` from `from` on into writable memory at `offset`.
+    pub(crate) fn read(&self, offset: u64, size: u64, file: &File, from: u64) -> Result<(), ErrorKind> {
+        let inside = offset.checked_add(size).is_some_and(|end| end <= self.size as u64);
+        let failed = |source| ErrorKind::System { call: "pread", size, source };
+        if !inside {
+            return Err(failed(io::Error::from_raw_os_error(libc::EINVAL)));
+        }
+        let mut done = 0;
+        while done < size {
+            let (at, rest) = (self.base.wrapping_add((offset + done) as usize), (size - done) as usize);
+            // SAFETY: the bytes lie in this reservation, and no reference to them exists yet.
+            let got = unsafe { libc::pread(file.as_raw_fd(), at.cast(), rest, (from + done) as libc::off_t) };
+            match got {
+                0 => return Err(ErrorKind::Changed { size: from + done, expected: from + size }),
+                got if got > 0 => done += got as u64,
+                _ => match io::Error::last_os_error() {
+                    error if error.kind() == io::ErrorKind::Interrupted => {}
+                    error => return Err(failed(error)),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: the range is this reservation's own, and its owner gives it up.
+        unsafe { libc::munmap(self.base.cast(), self.size) };
+        RESERVATIONS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn raw(prot: Prot) -> libc::c_int {
+    let flag = |set, bit| if set { bit } else { 0 };
+    flag(prot.read, libc::PROT_READ) | flag(prot.write, libc::PROT_WRITE) | flag(prot.execute, libc::PROT_EXEC)
+}

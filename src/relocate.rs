@@ -1,0 +1,215 @@
+//! Relocation: fixups and bindings in, stores out. Arithmetic only; runs no code of any image.
+
+use crate::addr::{Bias, RunAddr, VmAddr};
+use crate::error::{ErrorKind, Place};
+use crate::link::Bindings;
+use crate::memory::Memory;
+use crate::plan::{Fixup, FixupKind, Form, LoadPlan, TlsModel};
+use crate::symbol::{Definition, ImportId, ModuleId, Provider, SymbolKind};
+
+/// Where every image that a group binds to is in this process.
+#[derive(Default)]
+pub struct Addresses<'a> {
+    /// The group's own modules.
+    pub new: Vec<Bias>,
+    /// Images that were loaded before.
+    pub loaded: Vec<Bias>,
+    /// Images of the host.
+    pub host: Vec<Bias>,
+    /// The symbols in [`LinkPlan::supplied`](crate::link::LinkPlan).
+    pub supplied: Vec<RunAddr>,
+    /// Where the thread-locals of an image are; asked only for the few fixups that need it.
+    pub tls: Option<&'a dyn Fn(Provider) -> ThreadLocals>,
+}
+
+/// Where the thread-locals of one image are, as far as known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadLocals {
+    /// What `__tls_get_addr` takes as its module id.
+    pub module: Option<u64>,
+    /// The offset of its block from the thread pointer, where that is the same in every thread.
+    pub offset: Option<i64>,
+}
+
+/// A store whose value an `IFUNC` resolver of some image has yet to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    /// Where to store its result.
+    pub place: VmAddr,
+    /// The resolver.
+    pub resolver: RunAddr,
+    /// Added to the result.
+    pub addend: i64,
+    /// How to store it.
+    pub form: Form,
+}
+
+impl Addresses<'_> {
+    #[inline]
+    fn bias(&self, provider: Provider) -> Bias {
+        match provider {
+            Provider::New(id) => self.new[usize::from(id.0)],
+            Provider::Loaded(id) => self.loaded[usize::from(id.0)],
+            Provider::Host(id) => self.host[usize::from(id.0)],
+        }
+    }
+
+    fn tls(&self, provider: Provider) -> ThreadLocals {
+        self.tls.map(|tls| tls(provider)).unwrap_or_default()
+    }
+}
+
+/// Applies every fixup of one module that runs no code, and returns those that have to.
+///
+/// # Errors
+/// A fixup outside the writable regions, a value that does not fit, an import that was never resolved, or a
+/// thread-local model that cannot be honoured.
+pub fn relocate<M: Memory>(
+    module: ModuleId,
+    plan: &LoadPlan,
+    file: &[u8],
+    bindings: &Bindings,
+    addresses: &Addresses<'_>,
+    memory: &mut M,
+) -> Result<Vec<Deferred>, ErrorKind> {
+    let bias = memory.bias();
+    let mut rest = Rest { module, bindings, addresses, bias, deferred: Vec::new() };
+    plan.fixups(file, |fixup| match fixup.kind {
+        // Nearly all fixups of a big library are of this kind, so it stays a load, an add and a store.
+        FixupKind::Rebase { target } => memory.store_u64(fixup.place, (target + bias).0),
+        _ => rest.apply(&fixup, memory),
+    })?;
+    Ok(rest.deferred)
+}
+
+/// Stores what a resolver returned.
+///
+/// # Errors
+/// As [`relocate`].
+pub fn complete<M: Memory>(deferred: &Deferred, result: RunAddr, memory: &mut M) -> Result<(), ErrorKind> {
+    let value = result.0.wrapping_add_signed(deferred.addend);
+    store(deferred.place, value, deferred.form, memory)
+}
+
+struct Rest<'r, 'a> {
+    module: ModuleId,
+    bindings: &'r Bindings,
+    addresses: &'r Addresses<'a>,
+    bias: Bias,
+    deferred: Vec<Deferred>,
+}
+
+impl Rest<'_, '_> {
+    fn apply<M: Memory>(&mut self, fixup: &Fixup, memory: &mut M) -> Result<(), ErrorKind> {
+        match fixup.kind {
+            FixupKind::Rebase { target } => memory.store_u64(fixup.place, (target + self.bias).0),
+            FixupKind::Nothing => Ok(()),
+            FixupKind::Resolver { target } => {
+                let resolver = target + self.bias;
+                self.deferred.push(Deferred { place: fixup.place, resolver, addend: 0, form: Form::Abs64 });
+                Ok(())
+            }
+            FixupKind::Bind { import, addend, form } => self.bind(fixup.place, import, addend, form, memory),
+            FixupKind::Tls { model, import, addend } => self.thread_local(fixup.place, model, import, addend, memory),
+        }
+    }
+
+    fn bind<M: Memory>(
+        &mut self,
+        place: VmAddr,
+        import: Option<ImportId>,
+        addend: i64,
+        form: Form,
+        memory: &mut M,
+    ) -> Result<(), ErrorKind> {
+        let value = match self.definition(place, import)? {
+            Definition::At { provider, kind: SymbolKind::Ifunc, vm } => {
+                let resolver = vm + self.addresses.bias(provider);
+                self.deferred.push(Deferred { place, resolver, addend, form });
+                return Ok(());
+            }
+            Definition::At { kind: SymbolKind::Absolute, vm, .. } => vm.0,
+            Definition::At { provider, vm, .. } => (vm + self.addresses.bias(provider)).0,
+            Definition::Supplied(index) => self.supplied(place, index)?.0,
+            Definition::WeakNull | Definition::Unused => 0,
+        };
+        store(place, value.wrapping_add_signed(addend), form, memory)
+    }
+
+    fn supplied(&self, place: VmAddr, index: u32) -> Result<RunAddr, ErrorKind> {
+        let missing = ErrorKind::malformed("bindings: a supplied symbol has no address", Place::Vm(place));
+        self.addresses.supplied.get(index as usize).copied().ok_or(missing)
+    }
+
+    /// What an import is bound to; no import stands for the start of this very image.
+    fn definition(&self, place: VmAddr, import: Option<ImportId>) -> Result<Definition, ErrorKind> {
+        let Some(import) = import else {
+            return Ok(Definition::At { provider: Provider::New(self.module), kind: SymbolKind::Data, vm: VmAddr(0) });
+        };
+        match self.bindings.get(import) {
+            Definition::Unused => {
+                Err(ErrorKind::malformed("DT_RELACOUNT: a relocation it covers names a symbol", Place::Vm(place)))
+            }
+            definition => Ok(definition),
+        }
+    }
+
+    fn thread_local<M: Memory>(
+        &mut self,
+        place: VmAddr,
+        model: TlsModel,
+        import: Option<ImportId>,
+        addend: i64,
+        memory: &mut M,
+    ) -> Result<(), ErrorKind> {
+        let (provider, vm) = match self.definition(place, import)? {
+            Definition::At { provider, kind: SymbolKind::Tls, vm } => (provider, vm),
+            Definition::At { provider, vm, .. } if import.is_none() => (provider, vm),
+            // A weak thread-local that nobody defines: whoever uses it must look at its address first.
+            Definition::WeakNull => return memory.store_u64(place, 0),
+            _ => return Err(ErrorKind::malformed("relocation: thread-local, but its symbol is not", Place::Vm(place))),
+        };
+        let offset = vm.0.wrapping_add_signed(addend);
+        let value = match model {
+            TlsModel::ModuleOffset => offset,
+            TlsModel::ModuleId => self.addresses.tls(provider).module.ok_or_else(|| unlocated(provider))?,
+            TlsModel::ThreadOffset => {
+                let block = self.addresses.tls(provider).offset.ok_or_else(|| match provider {
+                    Provider::New(_) | Provider::Loaded(_) => {
+                        unsupported("initial-exec thread-locals (TPOFF64)", place)
+                    }
+                    Provider::Host(_) => unlocated(provider),
+                })?;
+                offset.wrapping_add_signed(block)
+            }
+            TlsModel::Descriptor => return Err(unsupported("thread-local descriptors (TLSDESC)", place)),
+        };
+        memory.store_u64(place, value)
+    }
+}
+
+fn unsupported(what: &'static str, place: VmAddr) -> ErrorKind {
+    ErrorKind::Unsupported { what, place: Some(Place::Vm(place)), symbol: None }
+}
+
+fn unlocated(provider: Provider) -> ErrorKind {
+    let provider = match provider {
+        Provider::New(_) => "the object itself, which has no PT_TLS",
+        Provider::Loaded(_) => "a loaded image",
+        Provider::Host(_) => "a host image",
+    };
+    ErrorKind::NoThreadLocals { provider: provider.into(), symbol: None }
+}
+
+fn store<M: Memory>(place: VmAddr, value: u64, form: Form, memory: &mut M) -> Result<(), ErrorKind> {
+    let run = (place + memory.bias()).0;
+    let overflow = || ErrorKind::Overflow { place, value, symbol: None };
+    let signed = |value: u64| i32::try_from(value as i64).map(|value| value as u32).map_err(|_| overflow());
+    match form {
+        Form::Abs64 | Form::Got64 => memory.store_u64(place, value),
+        Form::Pc64 => memory.store_u64(place, value.wrapping_sub(run)),
+        Form::Abs32 => memory.store_u32(place, u32::try_from(value).map_err(|_| overflow())?),
+        Form::Abs32Signed => memory.store_u32(place, signed(value)?),
+        Form::Pc32 => memory.store_u32(place, signed(value.wrapping_sub(run))?),
+    }
+}
