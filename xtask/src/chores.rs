@@ -29,9 +29,15 @@ pub(crate) fn ci(skip_cross: bool) -> Vec<Step> {
 }
 
 pub(crate) fn bless() -> Vec<Step> {
-    let mut golden = cargo("test --test golden");
-    golden.env("BLESS", "1");
-    vec![Step::new("bless", golden)]
+    let blessed = |arguments| {
+        let mut tests = cargo(arguments);
+        tests.env("BLESS", "1");
+        tests
+    };
+    vec![
+        Step::new("bless the fixtures' table", blessed("test --package test-fixtures --test readme")),
+        Step::new("bless the golden plans", blessed("test --test golden")),
+    ]
 }
 
 pub(crate) fn cross() -> Vec<Step> {
