@@ -1,0 +1,450 @@
+//! Plans as text: the lines that golden files, the command line and the comparison with `readelf` share.
+//!
+//! One line a row, its words separated by single spaces. Addresses are hexadecimal, as the file says them:
+//!
+//! ```text
+//! rebase VMADDR TARGET
+//! bind VMADDR TYPE SYMBOL[@VERSION] ADDEND      TYPE by its ELF name, ADDEND decimal; SYMBOL - is this image itself
+//! resolver VMADDR TARGET
+//! import SYMBOL[@VERSION] CLASS [weak] [own] [from=FILE]
+//! export NAME[@VERSION|@@VERSION] VMADDR KIND
+//! ```
+//!
+//! [`Lines`] sorts them bytewise, so two listings can be compared line by line, and `LC_ALL=C sort -c` accepts them.
+
+use crate::addr::{VmAddr, VmRange};
+use crate::error::ErrorKind;
+use crate::plan::{Entries, Export, Fixup, FixupKind, Flags, LoadPlan, Prot, Symbols};
+use crate::symbol::{Class, ImportId};
+use std::fmt::{self, Display, Write as _};
+
+/// What a fixup does, with the symbol by its name instead of its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FixupRow<'a> {
+    /// The address of `target` is stored at `place`.
+    Rebase {
+        /// The first byte written.
+        place: VmAddr,
+        /// An address of this image.
+        target: VmAddr,
+    },
+    /// Something about a symbol is stored at `place`.
+    Bind {
+        /// The first byte written.
+        place: VmAddr,
+        /// The relocation's name in its psABI: `R_X86_64_GLOB_DAT`.
+        relocation: &'static str,
+        /// The symbol; `None` stands for this image itself.
+        symbol: Option<Versioned<'a>>,
+        /// Added to what the symbol stands for.
+        addend: i64,
+    },
+    /// What the function at `target` returns is stored at `place`.
+    Resolver {
+        /// The first byte written.
+        place: VmAddr,
+        /// An address of this image.
+        target: VmAddr,
+    },
+}
+
+/// A symbol's name, and the version asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versioned<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// Its version.
+    pub version: Option<&'a [u8]>,
+}
+
+/// What an image takes from others, or lets others take the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImportRow<'a> {
+    /// What is looked up.
+    pub symbol: Versioned<'a>,
+    /// What for.
+    pub class: Class,
+    /// Whether it may stay undefined.
+    pub weak: bool,
+    /// Whether the image holds a definition itself.
+    pub own: bool,
+    /// The file that should define the version.
+    pub from: Option<&'a [u8]>,
+}
+
+/// Calls `each` with every fixup of the image, in the order in which they are applied.
+///
+/// # Errors
+/// As [`LoadPlan::fixups`], or a symbol whose name lies outside the string table.
+pub fn fixups<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(FixupRow<'a>)) -> Result<(), ErrorKind> {
+    let symbols = plan.symbols(bytes)?;
+    plan.fixups(bytes, |fixup| {
+        each(fixup_row(plan, &symbols, &fixup)?);
+        Ok(())
+    })
+}
+
+fn fixup_row<'a>(plan: &LoadPlan, symbols: &Symbols<'a>, fixup: &Fixup) -> Result<FixupRow<'a>, ErrorKind> {
+    let place = fixup.place;
+    let (import, addend) = match fixup.kind {
+        FixupKind::Rebase { target } => return Ok(FixupRow::Rebase { place, target }),
+        FixupKind::Resolver { target } => return Ok(FixupRow::Resolver { place, target }),
+        FixupKind::Bind { import, addend, .. } | FixupKind::Tls { import, addend, .. } => (import, addend),
+        FixupKind::Nothing => (None, 0),
+    };
+    let symbol = match import {
+        Some(id) => Some(import_row(symbols, id)?.symbol),
+        None => None,
+    };
+    Ok(FixupRow::Bind { place, relocation: plan.fixup_name(&fixup.kind), symbol, addend })
+}
+
+/// Calls `each` with every import of the image, once per class, in the order of its tables.
+///
+/// # Errors
+/// As [`fixups`].
+pub fn imports<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(ImportRow<'a>)) -> Result<(), ErrorKind> {
+    let symbols = plan.symbols(bytes)?;
+    plan.imports(bytes, |id| {
+        each(import_row(&symbols, id)?);
+        Ok(())
+    })
+}
+
+fn import_row<'a>(symbols: &Symbols<'a>, id: ImportId) -> Result<ImportRow<'a>, ErrorKind> {
+    let row = symbols.import(id.symbol).ok_or(ErrorKind::Malformed {
+        what: "relocation: symbol index outside the symbol table",
+        place: Some(crate::error::Place::Entry(u64::from(id.symbol))),
+    })?;
+    let version = row.version();
+    Ok(ImportRow {
+        symbol: Versioned { name: row.name()?, version: version.map(|version| version.name) },
+        class: id.class,
+        weak: row.weak(),
+        own: row.own().is_some(),
+        from: version.and_then(|version| version.file),
+    })
+}
+
+/// Lines of text, sorted bytewise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    text: String,
+    /// Where each line begins and ends in `text`.
+    spans: Vec<(usize, usize)>,
+}
+
+impl Lines {
+    /// The `rebase`, `bind` and `resolver` lines of a plan.
+    ///
+    /// # Errors
+    /// As [`fixups`].
+    pub fn fixups(plan: &LoadPlan, bytes: &[u8]) -> Result<Lines, ErrorKind> {
+        let mut lines = Lines::default();
+        fixups(plan, bytes, |row| lines.push(&row))?;
+        Ok(lines.sorted())
+    }
+
+    /// The `import` lines of a plan.
+    ///
+    /// # Errors
+    /// As [`imports`].
+    pub fn imports(plan: &LoadPlan, bytes: &[u8]) -> Result<Lines, ErrorKind> {
+        let mut lines = Lines::default();
+        imports(plan, bytes, |row| lines.push(&row))?;
+        Ok(lines.sorted())
+    }
+
+    /// The `export` lines of a plan.
+    ///
+    /// # Errors
+    /// As [`LoadPlan::symbols`].
+    pub fn exports(plan: &LoadPlan, bytes: &[u8]) -> Result<Lines, ErrorKind> {
+        let mut lines = Lines::default();
+        plan.symbols(bytes)?.exports(|export| lines.push(&ExportRow(export)));
+        Ok(lines.sorted())
+    }
+
+    fn push(&mut self, row: &dyn Display) {
+        let start = self.text.len();
+        // Writing to a String cannot fail.
+        let _ = write!(self.text, "{row}");
+        self.spans.push((start, self.text.len()));
+    }
+
+    fn sorted(mut self) -> Lines {
+        let text = &self.text;
+        self.spans.sort_unstable_by_key(|&(start, end)| &text[start..end]);
+        self
+    }
+
+    /// Number of lines.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The lines, without line ends.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.spans.iter().map(|&(start, end)| &self.text[start..end])
+    }
+}
+
+impl Display for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iter().try_for_each(|line| {
+            f.write_str(line)?;
+            f.write_char('\n')
+        })
+    }
+}
+
+impl Display for FixupRow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FixupRow::Rebase { place, target } => write!(f, "rebase {place} {target}"),
+            FixupRow::Resolver { place, target } => write!(f, "resolver {place} {target}"),
+            FixupRow::Bind { place, relocation, symbol: Some(symbol), addend } => {
+                write!(f, "bind {place} {relocation} {symbol} {addend}")
+            }
+            FixupRow::Bind { place, relocation, symbol: None, addend } => {
+                write!(f, "bind {place} {relocation} - {addend}")
+            }
+        }
+    }
+}
+
+impl Display for Versioned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.version {
+            Some(version) => write!(f, "{}@{}", Word(self.name), Word(version)),
+            None => Display::fmt(&Word(self.name), f),
+        }
+    }
+}
+
+impl Display for ImportRow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "import {} {}", self.symbol, self.class_name())?;
+        for (set, word) in [(self.weak, " weak"), (self.own, " own")] {
+            f.write_str(if set { word } else { "" })?;
+        }
+        match self.from {
+            Some(file) => write!(f, " from={}", Word(file)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ImportRow<'_> {
+    /// The word for its class.
+    pub fn class_name(&self) -> &'static str {
+        match self.class {
+            Class::Data => "data",
+            Class::Plt => "plt",
+            Class::Tls => "tls",
+            Class::Size => "size",
+        }
+    }
+}
+
+/// An export as a line.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportRow<'a>(pub Export<'a>);
+
+impl Display for ExportRow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let export = &self.0;
+        write!(f, "export {}", Word(export.name))?;
+        if let Some(version) = export.version {
+            write!(f, "{}{}", if export.default_version { "@@" } else { "@" }, Word(version))?;
+        }
+        write!(f, " {} {}", export.vm, export.kind.as_str())
+    }
+}
+
+/// A name out of a file, for one line of text: what would end the line or is not UTF-8 is escaped.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<'a>(pub &'a [u8]);
+
+impl Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match std::str::from_utf8(self.0) {
+            Ok(text) if !text.contains(char::is_control) => f.write_str(text),
+            _ => write!(f, "{}", self.0.escape_ascii()),
+        }
+    }
+}
+
+/// What a plan says apart from its fixups, imports and exports, as lines of a keyword and its values.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary<'a>(pub &'a LoadPlan);
+
+impl Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.0;
+        writeln!(f, "machine {}", plan.machine.as_str())?;
+        word_line(f, "soname", plan.soname.as_deref())?;
+        if let Some(id) = &plan.build_id {
+            writeln!(f, "build-id {}", Hex(id))?;
+        }
+        writeln!(f, "span {} align {:#x}", plan.span, plan.align)?;
+        for region in &plan.regions {
+            writeln!(f, "region {} file {} {}", region.vm, region.file, ProtWord(region.prot))?;
+        }
+        range_lines(f, "seal", plan.seals.iter())?;
+        if let Some(tls) = plan.tls {
+            writeln!(f, "tls {} size {:#x} align {:#x}", tls.image, tls.size, tls.align)?;
+        }
+        range_lines(f, "unwind", plan.unwind.iter())?;
+        for need in &plan.needs {
+            word_line(f, "need", Some(&need.name))?;
+        }
+        word_line(f, "rpath", plan.search.rpath.as_deref())?;
+        word_line(f, "runpath", plan.search.runpath.as_deref())?;
+        entry_lines(f, "init", plan.init)?;
+        entry_lines(f, "fini", plan.fini)?;
+        for name in flag_names(plan.flags) {
+            writeln!(f, "flag {name}")?;
+        }
+        Ok(())
+    }
+}
+
+fn word_line(f: &mut fmt::Formatter<'_>, keyword: &str, word: Option<&[u8]>) -> fmt::Result {
+    word.map_or(Ok(()), |word| writeln!(f, "{keyword} {}", Word(word)))
+}
+
+fn range_lines<'r>(
+    f: &mut fmt::Formatter<'_>,
+    keyword: &str,
+    mut ranges: impl Iterator<Item = &'r VmRange>,
+) -> fmt::Result {
+    ranges.try_for_each(|range| writeln!(f, "{keyword} {range}"))
+}
+
+fn entry_lines(f: &mut fmt::Formatter<'_>, keyword: &str, entries: Entries) -> fmt::Result {
+    if let Some(function) = entries.function {
+        writeln!(f, "{keyword} {function}")?;
+    }
+    entries.array.map_or(Ok(()), |array| writeln!(f, "{keyword}-array {array}"))
+}
+
+/// The names of the flags that are set.
+pub fn flag_names(flags: Flags) -> impl Iterator<Item = &'static str> {
+    // By pattern, so that a new flag does not compile until it has its name here.
+    let Flags {
+        symbolic,
+        text_relocations,
+        no_delete,
+        init_first,
+        interpose,
+        no_default_folders,
+        static_tls,
+        executable_stack,
+    } = flags;
+    let names = [
+        (symbolic, "symbolic"),
+        (text_relocations, "text-relocations"),
+        (no_delete, "no-delete"),
+        (init_first, "init-first"),
+        (interpose, "interpose"),
+        (no_default_folders, "no-default-folders"),
+        (static_tls, "static-tls"),
+        (executable_stack, "executable-stack"),
+    ];
+    names.into_iter().filter_map(|(set, name)| set.then_some(name))
+}
+
+/// A protection as three letters: `r-x`.
+#[derive(Clone, Copy, Debug)]
+pub struct ProtWord(pub Prot);
+
+impl Display for ProtWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Prot { read, write, execute } = self.0;
+        for (set, letter) in [(read, 'r'), (write, 'w'), (execute, 'x')] {
+            f.write_char(if set { letter } else { '-' })?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes as hexadecimal digits.
+#[derive(Clone, Copy, Debug)]
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Binding;
+    use crate::symbol::SymbolKind;
+
+    const PLACE: VmAddr = VmAddr(0x3fd8);
+
+    #[test]
+    fn fixups_read_as_the_contract_says() {
+        let bind = |symbol, addend| FixupRow::Bind { place: PLACE, relocation: "R_X86_64_64", symbol, addend };
+        let free = Versioned { name: b"free", version: Some(b"GLIBC_2.2.5") };
+        let own = Versioned { name: b"mine", version: None };
+        let cases = [
+            (FixupRow::Rebase { place: PLACE, target: VmAddr(0x10) }, "rebase 0x3fd8 0x10"),
+            (FixupRow::Resolver { place: PLACE, target: VmAddr(0x10) }, "resolver 0x3fd8 0x10"),
+            (bind(Some(free), 0), "bind 0x3fd8 R_X86_64_64 free@GLIBC_2.2.5 0"),
+            (bind(Some(own), -8), "bind 0x3fd8 R_X86_64_64 mine -8"),
+            (bind(None, 16), "bind 0x3fd8 R_X86_64_64 - 16"),
+        ];
+        for (row, expected) in cases {
+            assert_eq!(row.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn exports_tell_the_default_version() {
+        let export = |version, default_version| Export {
+            name: b"crc32",
+            version,
+            default_version,
+            vm: VmAddr(0x2f0),
+            size: 9,
+            kind: SymbolKind::Code,
+            binding: Binding::Global,
+        };
+        let cases = [
+            (export(None, true), "export crc32 0x2f0 func"),
+            (export(Some(&b"V1"[..]), false), "export crc32@V1 0x2f0 func"),
+            (export(Some(&b"V2"[..]), true), "export crc32@@V2 0x2f0 func"),
+        ];
+        for (row, expected) in cases {
+            assert_eq!(ExportRow(row).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn no_name_can_forge_a_line() {
+        assert_eq!(Word(b"a\nexport b").to_string(), "a\\nexport b");
+        assert_eq!(Word(b"\xff").to_string(), "\\xff");
+        assert_eq!(Word("größe".as_bytes()).to_string(), "größe");
+    }
+
+    #[test]
+    fn lines_are_sorted_bytewise() {
+        let mut lines = Lines::default();
+        for target in [0x9, 0x10, 0xa] {
+            lines.push(&FixupRow::Rebase { place: VmAddr(target), target: VmAddr(0) });
+        }
+        let lines = lines.sorted();
+        assert_eq!(lines.to_string(), "rebase 0x10 0x0\nrebase 0x9 0x0\nrebase 0xa 0x0\n");
+        assert_eq!(lines.len(), 3);
+    }
+}
