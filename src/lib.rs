@@ -16,6 +16,7 @@ pub mod plan;
 #[allow(unsafe_code)]
 mod platform;
 pub mod relocate;
+pub mod render;
 pub mod search;
 pub mod symbol;
 
