@@ -134,6 +134,14 @@ pub struct Lines {
     spans: Vec<(usize, usize)>,
 }
 
+impl<R: Display> FromIterator<R> for Lines {
+    fn from_iter<T: IntoIterator<Item = R>>(rows: T) -> Lines {
+        let mut lines = Lines::default();
+        rows.into_iter().for_each(|row| lines.push(&row));
+        lines.sorted()
+    }
+}
+
 impl Lines {
     /// The `rebase`, `bind` and `resolver` lines of a plan.
     ///
@@ -274,7 +282,7 @@ pub struct Word<'a>(pub &'a [u8]);
 impl Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match std::str::from_utf8(self.0) {
-            Ok(text) if !text.contains(char::is_control) => f.write_str(text),
+            Ok(text) if !text.bytes().any(|byte| byte.is_ascii_control()) => f.write_str(text),
             _ => write!(f, "{}", self.0.escape_ascii()),
         }
     }
@@ -439,11 +447,8 @@ mod tests {
 
     #[test]
     fn lines_are_sorted_bytewise() {
-        let mut lines = Lines::default();
-        for target in [0x9, 0x10, 0xa] {
-            lines.push(&FixupRow::Rebase { place: VmAddr(target), target: VmAddr(0) });
-        }
-        let lines = lines.sorted();
+        let places = [0x9, 0x10, 0xa].map(VmAddr);
+        let lines: Lines = places.iter().map(|&place| FixupRow::Rebase { place, target: VmAddr(0) }).collect();
         assert_eq!(lines.to_string(), "rebase 0x10 0x0\nrebase 0x9 0x0\nrebase 0xa 0x0\n");
         assert_eq!(lines.len(), 3);
     }
