@@ -35,38 +35,40 @@ fn agrees_with_readelf_on_every_shared_object_of_the_machine() {
     assert!(total.rows >= MIN_ROWS, "{} rows, fewer than {MIN_ROWS}", total.rows);
 }
 
+/// Alters a row, if it is one that it can alter.
+type Fault = fn(&mut FixupRow<'_>) -> bool;
+
+const FAULTS: &[(&str, Fault)] = &[
+    ("place", |row| match row {
+        FixupRow::Rebase { place, .. } => edit(&mut place.0, |at| at + 8),
+        _ => false,
+    }),
+    ("target", |row| match row {
+        FixupRow::Rebase { target, .. } => edit(&mut target.0, |at| at + 1),
+        _ => false,
+    }),
+    ("type", |row| match row {
+        FixupRow::Bind { relocation, .. } => edit(relocation, |_| "R_X86_64_PC64"),
+        _ => false,
+    }),
+    ("version", |row| match row {
+        FixupRow::Bind { symbol: Some(symbol), .. } if symbol.version.is_some() => edit(&mut symbol.version, |_| None),
+        _ => false,
+    }),
+    ("addend", |row| match row {
+        FixupRow::Bind { addend, .. } => edit(addend, |addend| addend - 1),
+        _ => false,
+    }),
+];
+
 /// The control: one wrong row among thousands is found, whatever is wrong with it.
 #[test]
 fn one_planted_wrong_row_is_found() {
     let path = Path::new("/usr/lib/x86_64-linux-gnu/libstdc++.so.6");
     let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let theirs = readelf(path, &bytes);
-    let faults: [(&str, fn(&mut FixupRow<'_>) -> bool); 5] = [
-        ("place", |row| match row {
-            FixupRow::Rebase { place, .. } => edit(&mut place.0, |at| at + 8),
-            _ => false,
-        }),
-        ("target", |row| match row {
-            FixupRow::Rebase { target, .. } => edit(&mut target.0, |at| at + 1),
-            _ => false,
-        }),
-        ("type", |row| match row {
-            FixupRow::Bind { relocation, .. } => edit(relocation, |_| "R_X86_64_PC64"),
-            _ => false,
-        }),
-        ("version", |row| match row {
-            FixupRow::Bind { symbol: Some(symbol), .. } if symbol.version.is_some() => {
-                edit(&mut symbol.version, |_| None)
-            }
-            _ => false,
-        }),
-        ("addend", |row| match row {
-            FixupRow::Bind { addend, .. } => edit(addend, |addend| addend - 1),
-            _ => false,
-        }),
-    ];
     assert_eq!(compare(path, &our_lines(&bytes, |_| false), &theirs).differing, 0);
-    for (what, fault) in faults {
+    for (what, fault) in FAULTS {
         let tally = compare(path, &our_lines(&bytes, fault), &theirs);
         assert_eq!(tally.differing, 1, "a wrong {what}");
         assert_eq!(tally.examples.len(), 2, "both sides of it: {:?}", tally.examples);
@@ -83,7 +85,7 @@ fn our_lines(bytes: &[u8], fault: impl Fn(&mut FixupRow<'_>) -> bool) -> Lines {
     let plan = plan::plan(bytes, "planted").expect("a plan");
     let mut rows = Vec::new();
     render::fixups(&plan, bytes, |row| rows.push(row)).expect("its fixups");
-    let _ = rows.iter_mut().any(|row| fault(row));
+    let _ = rows.iter_mut().any(fault);
     rows.iter().collect()
 }
 
