@@ -286,6 +286,18 @@ pub enum Binding {
     Local,
 }
 
+impl Binding {
+    /// The word that listings print.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Binding::Global => "global",
+            Binding::Weak => "weak",
+            Binding::Unique => "unique",
+            Binding::Local => "local",
+        }
+    }
+}
+
 impl LoadPlan {
     /// Calls `each` with every fixup of the image, in the order in which they are applied.
     ///

@@ -14,8 +14,8 @@
 
 use crate::addr::{VmAddr, VmRange};
 use crate::error::ErrorKind;
-use crate::plan::{Entries, Export, Fixup, FixupKind, Flags, LoadPlan, Prot, Symbols};
-use crate::symbol::{Class, ImportId};
+use crate::plan::{Binding, Entries, Export, Fixup, FixupKind, Flags, LoadPlan, Prot, Symbols};
+use crate::symbol::{Class, ImportId, SymbolKind};
 use std::fmt::{self, Display, Write as _};
 
 /// What a fixup does, with the symbol by its name instead of its number.
@@ -109,6 +109,47 @@ pub fn imports<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(Import
         each(import_row(&symbols, id)?);
         Ok(())
     })
+}
+
+/// A symbol that an image leaves to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UndefinedRow<'a> {
+    /// What is looked up.
+    pub symbol: Versioned<'a>,
+    /// What the image takes it for; `None` where it does not say.
+    pub kind: Option<SymbolKind>,
+    /// Whether it is weak or not.
+    pub binding: Binding,
+    /// The file that should define the version.
+    pub from: Option<&'a [u8]>,
+}
+
+/// Calls `each` with every symbol that the image refers to but does not define, in the order of its table.
+///
+/// # Errors
+/// As [`fixups`].
+pub fn undefined<'a>(
+    plan: &LoadPlan,
+    bytes: &'a [u8],
+    mut each: impl FnMut(UndefinedRow<'a>),
+) -> Result<(), ErrorKind> {
+    let symbols = plan.symbols(bytes)?;
+    // The hash table of an image without exports may not say how many symbols there are; then fixups do.
+    let mut count = symbols.count();
+    plan.imports::<ErrorKind>(bytes, |id| {
+        count = count.max(id.symbol.saturating_add(1));
+        Ok(())
+    })?;
+    for row in (1..count).filter_map(|index| symbols.import(index)).filter(|row| row.is_undefined()) {
+        let version = row.version();
+        each(UndefinedRow {
+            symbol: Versioned { name: row.name()?, version: version.map(|version| version.name) },
+            kind: row.kind(),
+            binding: row.binding(),
+            from: version.and_then(|version| version.file),
+        });
+    }
+    Ok(())
 }
 
 fn import_row<'a>(symbols: &Symbols<'a>, id: ImportId) -> Result<ImportRow<'a>, ErrorKind> {
@@ -395,8 +436,6 @@ impl Display for Hex<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Binding;
-    use crate::symbol::SymbolKind;
 
     const PLACE: VmAddr = VmAddr(0x3fd8);
 

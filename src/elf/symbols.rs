@@ -649,6 +649,21 @@ impl<'a> ImportRow<'_, 'a> {
         self.table.version(row)
     }
 
+    /// Whether the image only refers to it.
+    pub fn is_undefined(&self) -> bool {
+        !self.symbol.is_defined()
+    }
+
+    /// What the image takes it for; `None` where it does not say.
+    pub fn kind(&self) -> Option<SymbolKind> {
+        (self.symbol.kind() != STT_NOTYPE).then(|| self.symbol.symbol_kind())
+    }
+
+    /// Its binding.
+    pub fn binding(&self) -> Binding {
+        binding(self.symbol.bind())
+    }
+
     /// The definition in the image itself, if it has one.
     pub fn own(&self) -> Option<Found> {
         let symbol = self.symbol;
