@@ -1,0 +1,79 @@
+//! Why a verb could not do its work, and the exit status that says so.
+
+use std::fmt;
+use std::io::{self, BufWriter, StdoutLock};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What a verb returns.
+pub(crate) type Done = Result<ExitCode, Failure>;
+
+/// A file is refused, does not resolve or does not open.
+pub(crate) const REFUSED: u8 = 1;
+/// The arguments make no sense together; what clap itself finds ends in the same status.
+const USAGE: u8 = 2;
+
+/// Why a verb ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The library refuses.
+    Refused(sideload::Error),
+    /// A file cannot be read or written.
+    File { path: String, error: io::Error },
+    /// Standard output cannot be written.
+    Output(io::Error),
+    /// The arguments make no sense together.
+    #[expect(dead_code, reason = "no verb yet has arguments that only it can judge")]
+    Usage(String),
+}
+
+impl Failure {
+    pub(crate) fn file(path: &Path, error: io::Error) -> Failure {
+        Failure::File { path: path.display().to_string(), error }
+    }
+
+    /// Tells the user, and picks the exit status.
+    pub(crate) fn report(self) -> ExitCode {
+        match self {
+            // Whoever reads our output has seen enough: `sideload plan … | head` is no error.
+            Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            _ => diagnose(&self),
+        }
+        ExitCode::from(if matches!(self, Failure::Usage(_)) { USAGE } else { REFUSED })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Refused(error) => write!(f, "{error}"),
+            Failure::File { path, error } => write!(f, "{path}: {error}"),
+            Failure::Output(error) => write!(f, "standard output: {error}"),
+            Failure::Usage(message) => f.write_str(message),
+        }
+    }
+}
+
+impl From<sideload::Error> for Failure {
+    fn from(error: sideload::Error) -> Failure {
+        Failure::Refused(error)
+    }
+}
+
+/// The only I/O that verbs pass on by `?` is writing their output; files are named.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Output(error)
+    }
+}
+
+/// Writes a diagnostic. Should standard error be closed, there is nobody left to tell.
+pub(crate) fn diagnose(message: &dyn fmt::Display) {
+    use io::Write;
+    let _ = writeln!(io::stderr(), "sideload: {message}");
+}
+
+/// Standard output, buffered: listings have hundreds of thousands of lines.
+pub(crate) fn output() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(1 << 16, io::stdout().lock())
+}

@@ -1,0 +1,255 @@
+//! `plan`: what loading one image will do, with nothing mapped.
+
+use crate::failure::{Done, Failure, output};
+use crate::json::{self, Range, optional, text};
+use crate::locate::{self, Planned};
+use clap::Args;
+use serde::Serialize;
+use sideload::ErrorKind;
+use sideload::plan::{Entries, LoadPlan, Region};
+use sideload::render::{self, FixupRow, Hex, ImportRow, Lines, ProtWord, Summary};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Shows the plan of one image: regions, needs, seals, thread-locals, initialisers. Nothing is mapped.
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Arguments {
+    /// The image's path
+    file: PathBuf,
+    /// Prints every fixup
+    #[arg(long)]
+    fixups: bool,
+    /// Prints every import, once per class
+    #[arg(long)]
+    imports: bool,
+    /// Prints every export
+    #[arg(long)]
+    exports: bool,
+    /// Prints one JSON document: the plan, and whatever rows are asked for
+    #[arg(long)]
+    json: bool,
+}
+
+const HELP: &str = "\
+Lines, sorted bytewise, addresses in hex as the file says them:
+  rebase VMADDR TARGET                       RELATIVE and RELR
+  bind VMADDR TYPE SYMBOL[@VERSION] ADDEND   every other relocation, - for the image itself
+  resolver VMADDR TARGET                     IRELATIVE
+  import SYMBOL[@VERSION] CLASS [weak] [own] [from=FILE]
+                                             CLASS data, plt, tls or size; own: defined here too
+  export NAME[@VERSION|@@VERSION] VMADDR KIND
+                                             KIND func, object, tls, ifunc or abs
+
+Examples:
+  sideload plan /usr/lib/x86_64-linux-gnu/libz.so.1
+  sideload plan /usr/lib/x86_64-linux-gnu/libz.so.1 --fixups | grep JUMP_SLOT
+  sideload plan ./plugin.so --imports --exports --json";
+
+pub(crate) fn run(arguments: &Arguments) -> Done {
+    let planned = locate::read(&arguments.file)?;
+    if arguments.json {
+        json::print(&document(arguments, &planned)?)?;
+    } else {
+        print(arguments, &planned)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(arguments: &Arguments, planned: &Planned) -> Result<(), Failure> {
+    type List = fn(&LoadPlan, &[u8]) -> Result<Lines, ErrorKind>;
+    let lists: [(bool, List); 3] =
+        [(arguments.fixups, Lines::fixups), (arguments.imports, Lines::imports), (arguments.exports, Lines::exports)];
+    let mut output = output();
+    for (_, list) in lists.iter().filter(|(wanted, _)| *wanted) {
+        let lines = list(&planned.plan, &planned.bytes).map_err(|kind| planned.blame(kind))?;
+        for line in lines.iter() {
+            output.write_all(line.as_bytes())?;
+            output.write_all(b"\n")?;
+        }
+    }
+    if lists.iter().all(|(wanted, _)| !wanted) {
+        write!(output, "{}", Summary(&planned.plan))?;
+    }
+    Ok(output.flush()?)
+}
+
+#[derive(Serialize)]
+struct Document {
+    file: String,
+    machine: &'static str,
+    soname: Option<String>,
+    build_id: Option<String>,
+    span: Range,
+    align: u64,
+    regions: Vec<RegionJson>,
+    seals: Vec<Range>,
+    tls: Option<TlsJson>,
+    unwind: Option<Range>,
+    needs: Vec<String>,
+    rpath: Option<String>,
+    runpath: Option<String>,
+    init: EntriesJson,
+    fini: EntriesJson,
+    flags: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fixups: Option<Vec<FixupJson>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    imports: Option<Vec<ImportJson>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exports: Option<Vec<ExportJson>>,
+}
+
+#[derive(Serialize)]
+struct RegionJson {
+    vm: u64,
+    size: u64,
+    file: u64,
+    file_size: u64,
+    prot: String,
+}
+
+#[derive(Serialize)]
+struct TlsJson {
+    image: Range,
+    size: u64,
+    align: u64,
+}
+
+#[derive(Serialize)]
+struct EntriesJson {
+    function: Option<u64>,
+    array: Option<Range>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum FixupJson {
+    Rebase {
+        vm: u64,
+        target: u64,
+    },
+    Bind {
+        vm: u64,
+        #[serde(rename = "type")]
+        relocation: &'static str,
+        symbol: Option<String>,
+        version: Option<String>,
+        addend: i64,
+    },
+    Resolver {
+        vm: u64,
+        target: u64,
+    },
+}
+
+#[derive(Serialize)]
+struct ImportJson {
+    symbol: String,
+    version: Option<String>,
+    class: &'static str,
+    weak: bool,
+    own: bool,
+    from: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ExportJson {
+    name: String,
+    version: Option<String>,
+    default_version: bool,
+    vm: u64,
+    size: u64,
+    kind: &'static str,
+    binding: &'static str,
+}
+
+fn document(arguments: &Arguments, planned: &Planned) -> Result<Document, Failure> {
+    let Planned { path, bytes, plan } = planned;
+    let mut document = Document {
+        file: path.to_string_lossy().into_owned(),
+        machine: plan.machine.as_str(),
+        soname: optional(plan.soname.as_deref()),
+        build_id: plan.build_id.as_deref().map(|id| Hex(id).to_string()),
+        span: plan.span.into(),
+        align: plan.align,
+        regions: plan.regions.iter().map(region).collect(),
+        seals: plan.seals.iter().map(|&seal| seal.into()).collect(),
+        tls: plan.tls.map(|tls| TlsJson { image: tls.image.into(), size: tls.size, align: tls.align }),
+        unwind: plan.unwind.map(Range::from),
+        needs: plan.needs.iter().map(|need| text(&need.name)).collect(),
+        rpath: optional(plan.search.rpath.as_deref()),
+        runpath: optional(plan.search.runpath.as_deref()),
+        init: entries(plan.init),
+        fini: entries(plan.fini),
+        flags: render::flag_names(plan.flags).collect(),
+        fixups: arguments.fixups.then(Vec::new),
+        imports: arguments.imports.then(Vec::new),
+        exports: arguments.exports.then(|| export_rows(planned)).transpose()?,
+    };
+    let blame = |kind| planned.blame(kind);
+    if let Some(fixups) = &mut document.fixups {
+        render::fixups(plan, bytes, |row| fixups.push(fixup(&row))).map_err(blame)?;
+    }
+    if let Some(imports) = &mut document.imports {
+        render::imports(plan, bytes, |row| imports.push(import(&row))).map_err(blame)?;
+    }
+    Ok(document)
+}
+
+fn region(region: &Region) -> RegionJson {
+    RegionJson {
+        vm: region.vm.start.0,
+        size: region.vm.size,
+        file: region.file.start.0,
+        file_size: region.file.size,
+        prot: ProtWord(region.prot).to_string(),
+    }
+}
+
+fn entries(entries: Entries) -> EntriesJson {
+    EntriesJson { function: entries.function.map(|at| at.0), array: entries.array.map(Range::from) }
+}
+
+fn fixup(row: &FixupRow<'_>) -> FixupJson {
+    match *row {
+        FixupRow::Rebase { place, target } => FixupJson::Rebase { vm: place.0, target: target.0 },
+        FixupRow::Resolver { place, target } => FixupJson::Resolver { vm: place.0, target: target.0 },
+        FixupRow::Bind { place, relocation, symbol, addend } => FixupJson::Bind {
+            vm: place.0,
+            relocation,
+            symbol: symbol.map(|symbol| text(symbol.name)),
+            version: optional(symbol.and_then(|symbol| symbol.version)),
+            addend,
+        },
+    }
+}
+
+fn import(row: &ImportRow<'_>) -> ImportJson {
+    ImportJson {
+        symbol: text(row.symbol.name),
+        version: optional(row.symbol.version),
+        class: row.class_name(),
+        weak: row.weak,
+        own: row.own,
+        from: optional(row.from),
+    }
+}
+
+fn export_rows(planned: &Planned) -> Result<Vec<ExportJson>, Failure> {
+    let symbols = planned.plan.symbols(&planned.bytes).map_err(|kind| planned.blame(kind))?;
+    let mut rows = Vec::new();
+    symbols.exports(|export| {
+        rows.push(ExportJson {
+            name: text(export.name),
+            version: optional(export.version),
+            default_version: export.default_version,
+            vm: export.vm.0,
+            size: export.size,
+            kind: export.kind.as_str(),
+            binding: export.binding.as_str(),
+        });
+    });
+    Ok(rows)
+}
