@@ -1,0 +1,526 @@
+//! Unwinding through loaded objects.
+//!
+//! An exception needs the frame descriptions (`.eh_frame`) of every function it passes. The unwinder finds those of
+//! the system loader's objects through `dl_iterate_phdr` or `_dl_find_object`, which do not know ours; replacing
+//! either would take them over for the whole process. So loaded objects' frames are *registered*, as those of
+//! just-in-time compilers are: without it a C++ exception terminates and a Rust panic aborts.
+//!
+//! **Two conventions, one name.** libgcc's `__register_frame` takes a whole section, up to its zero length. That of
+//! LLVM's libunwind (musl's Rust, FreeBSD, macOS) takes one FDE, and misreads a section. [`UnwinderKind`] tells them
+//! apart: LLVM's defines `__unw_add_dynamic_fde`. A process can hold several unwinders, each with a registry of its
+//! own (one in libgcc_s, one linked into a static program); the object's frames go to each that is found.
+//!
+//! **Where the section ends** is not written down where a loader can rely on it: the index (`PT_GNU_EH_FRAME`) says
+//! where it starts and how many FDEs it has at least. libgcc reads until the zero length that `crtend.o` contributes;
+//! an object linked without it (5 of 931 on a Debian 12, the dynamic linker among them) would make it run into
+//! whatever follows. Such a section is copied, terminated and rebased, to within ±2 GiB of the object.
+//!
+//! **What is checked.** Every record of a section of up to [`WALK_WHOLE`] bytes, before any unwinder sees it: a length,
+//! encoding or address that linkers do not write is an error (`section.rs`). Of a larger one only the index and the
+//! records around its end, because a walk over all of libLLVM-15's 5.2 MB takes WALK_MS; the table's scan takes SCAN_MS
+//! ms. A whole check of every large section would cost more than the rest of the opening may, so a large section that
+//! was tampered with is caught only as far as its index and its end show it.
+//!
+//! **What it costs.** libgcc up to 12 only links the section into a list, and sorts everything in the list when the
+//! first exception of the process passes, whether or not it comes near the object: FIRST_MS ms for libLLVM-15 (THROW µs
+//! without). libgcc from 13 on walks the section at registration, to know its range, and sorts it when the first
+//! exception passes through it. That price is paid because the alternatives are worse: to register the functions one by
+//! one costs a list entry for each, and to do nothing ends the process at the first exception.
+//!
+//! **Invariant.** What is registered is deregistered with the same unwinder before the memory it describes goes away;
+//! a copy is unmapped after that. Section memory is read through slices of the ranges that the caller vouches for.
+
+mod section;
+
+use self::section::{Header, Record, Section, View, is_last, rebase, walk};
+use crate::addr::RunAddr;
+use crate::error::ErrorKind;
+use std::ffi::c_void;
+use std::io;
+use std::ops::Range;
+use std::ptr;
+use std::slice;
+
+/// Sections up to this size are checked record by record.
+const WALK_WHOLE: u64 = 128 << 10;
+
+/// A run of this process's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RunRange {
+    /// Its first byte.
+    pub(crate) start: RunAddr,
+    /// Its length.
+    pub(crate) size: u64,
+}
+
+impl RunRange {
+    fn holds(self, at: u64) -> bool {
+        at.wrapping_sub(self.start.0) < self.size
+    }
+}
+
+/// How an unwinder's `__register_frame` wants frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnwinderKind {
+    /// A section at a time: libgcc.
+    PerSection,
+    /// A function at a time: LLVM's libunwind, which defines `__unw_add_dynamic_fde`.
+    PerFde,
+}
+
+/// One unwinder of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unwinder {
+    /// Its `__register_frame`.
+    pub(crate) register: RunAddr,
+    /// Its `__deregister_frame`.
+    pub(crate) deregister: RunAddr,
+    /// What the two take.
+    pub(crate) kind: UnwinderKind,
+}
+
+type Announce = unsafe extern "C" fn(*const c_void);
+
+unsafe extern "C" {
+    #[link_name = "__register_frame"]
+    fn register_frame(frames: *const c_void);
+    #[link_name = "__deregister_frame"]
+    fn deregister_frame(frames: *const c_void);
+}
+
+impl Unwinder {
+    /// The one that this crate is linked to: in a static program the only one there is.
+    pub(crate) fn own() -> Unwinder {
+        Unwinder {
+            register: RunAddr(register_frame as *const () as u64),
+            deregister: RunAddr(deregister_frame as *const () as u64),
+            kind: if is_llvms() { UnwinderKind::PerFde } else { UnwinderKind::PerSection },
+        }
+    }
+
+    /// # Safety
+    /// `frames` is what the unwinder's kind takes.
+    unsafe fn call(function: RunAddr, frames: u64) {
+        let function: *const () = ptr::with_exposed_provenance(function.0 as usize);
+        // SAFETY: whoever made the `Unwinder` vouches for its two functions.
+        let function = unsafe { std::mem::transmute::<*const (), Announce>(function) };
+        // SAFETY: as the caller promises.
+        unsafe { function(ptr::with_exposed_provenance(frames as usize)) }
+    }
+}
+
+/// Whether the unwinder that this crate is linked to is LLVM's: it has a symbol that libgcc has not, and a weak
+/// reference to one that nobody defines is null.
+#[cfg(not(target_vendor = "apple"))]
+fn is_llvms() -> bool {
+    let address: usize;
+    // SAFETY: loads a word of our own GOT.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!(
+            ".weak __unw_add_dynamic_fde",
+            "mov {}, qword ptr [rip + __unw_add_dynamic_fde@GOTPCREL]",
+            out(reg) address, options(nostack, preserves_flags, readonly),
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!(
+            ".weak __unw_add_dynamic_fde",
+            "adrp {0}, :got:__unw_add_dynamic_fde",
+            "ldr {0}, [{0}, :got_lo12:__unw_add_dynamic_fde]",
+            out(reg) address, options(nostack, preserves_flags, readonly),
+        );
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        address = 0;
+    }
+    address != 0
+}
+
+#[cfg(target_vendor = "apple")]
+fn is_llvms() -> bool {
+    true
+}
+
+/// A loaded object's frames, registered until drop.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    /// With whom, and what it was given.
+    registered: Vec<(Unwinder, Vec<u64>)>,
+    /// Unmapped after the drop below has deregistered it.
+    _copy: Option<NearCopy>,
+}
+
+impl Frames {
+    /// Registers the frames that the index at `header` leads to.
+    ///
+    /// `module` is the whole span of the object and `readable` what can be read of it. `None` if there is nothing to
+    /// register, or nobody to register it with.
+    ///
+    /// # Errors
+    /// Frames that no linker writes, and no memory for a copy where one is needed.
+    ///
+    /// # Safety
+    /// The readable ranges are that until the value is dropped, and no other thread writes the index or the section.
+    /// Each unwinder's functions are what they are said to be.
+    pub(crate) unsafe fn register(
+        header: RunRange,
+        module: RunRange,
+        readable: &[RunRange],
+        unwinders: &[Unwinder],
+    ) -> Result<Option<Frames>, ErrorKind> {
+        let mut distinct: Vec<Unwinder> = Vec::new();
+        for unwinder in unwinders {
+            if !distinct.iter().any(|known| known.register == unwinder.register) {
+                distinct.push(*unwinder);
+            }
+        }
+        if distinct.is_empty() {
+            return Ok(None);
+        }
+        let malformed = |what| ErrorKind::Malformed { what, place: None };
+        let view = |at: u64| {
+            let range = readable.iter().find(|range| range.holds(at))?;
+            let size = range.size - (at - range.start.0);
+            // SAFETY: readable and unwritten, as the caller promises.
+            let bytes = unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(at as usize), size as usize) };
+            Some(View { bytes, at })
+        };
+        let mut index = view(header.start.0).ok_or(malformed("PT_GNU_EH_FRAME: not in a readable segment"))?;
+        index.bytes = index.bytes.get(..header.size as usize).ok_or(malformed("PT_GNU_EH_FRAME: cut off"))?;
+        let header = Header::parse(index).ok_or(malformed(".eh_frame_hdr"))?;
+        let section = view(header.section).ok_or(malformed(".eh_frame_hdr: .eh_frame not in a readable segment"))?;
+        let one_by_one = distinct.iter().any(|unwinder| unwinder.kind == UnwinderKind::PerFde);
+        let checked = match !one_by_one && is_large_and_ends(&header, index, section) {
+            true => Checked { at: section.at, fdes: Vec::new(), copy: None },
+            false => match Checked::new(&header, section, module, one_by_one)? {
+                Some(checked) => checked,
+                None => return Ok(None),
+            },
+        };
+        // SAFETY: the section was checked, and stays as it is until the drop.
+        Ok(Some(unsafe { checked.announce(&distinct) }))
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        for (unwinder, given) in self.registered.iter().rev() {
+            for &frames in given.iter().rev() {
+                // SAFETY: exactly what was registered, and still as it was then.
+                unsafe { Unwinder::call(unwinder.deregister, frames) };
+            }
+        }
+    }
+}
+
+/// Whether the section is too large to check whole, and its index leads to a last record that the end follows.
+fn is_large_and_ends(header: &Header, index: View<'_>, section: View<'_>) -> bool {
+    let last = header.last_fde(index).and_then(|last| last.checked_sub(section.at));
+    last.is_some_and(|last| last > WALK_WHOLE && is_last(section, last))
+}
+
+/// Frames that may be registered.
+struct Checked {
+    /// The section, or its copy.
+    at: u64,
+    /// Its FDEs, for those who want them one by one.
+    fdes: Vec<u64>,
+    copy: Option<NearCopy>,
+}
+
+impl Checked {
+    /// Checks a whole section; `None` if it has no frames.
+    fn new(
+        header: &Header,
+        section: View<'_>,
+        module: RunRange,
+        one_by_one: bool,
+    ) -> Result<Option<Checked>, ErrorKind> {
+        let code = module.start.0..module.start.0.saturating_add(module.size);
+        let mut fdes = Vec::new();
+        let walked = walk(section, code.clone(), header.fdes, |record| match record {
+            Record::Fde(fde) if one_by_one => fdes.push(section.at + fde.at),
+            _ => {}
+        })?;
+        if walked.fdes == 0 {
+            return Ok(None); // libgcc 13 fails to find an empty section again when it is deregistered
+        }
+        if walked.terminated {
+            return Ok(Some(Checked { at: section.at, fdes, copy: None }));
+        }
+        let copy = NearCopy::new(section, &walked, code)?;
+        for fde in &mut fdes {
+            *fde = *fde - section.at + copy.start;
+        }
+        Ok(Some(Checked { at: copy.start, fdes, copy: Some(copy) }))
+    }
+
+    /// # Safety
+    /// The section, or the copy, is unchanged until the result is dropped.
+    unsafe fn announce(self, unwinders: &[Unwinder]) -> Frames {
+        let mut registered = Vec::with_capacity(unwinders.len());
+        for &unwinder in unwinders {
+            let given = match unwinder.kind {
+                UnwinderKind::PerSection => vec![self.at],
+                UnwinderKind::PerFde => self.fdes.clone(),
+            };
+            for &frames in &given {
+                // SAFETY: a checked section with its end, or an FDE of one, as the unwinder wants it.
+                unsafe { Unwinder::call(unwinder.register, frames) };
+            }
+            registered.push((unwinder, given));
+        }
+        Frames { registered, _copy: self.copy }
+    }
+}
+
+/// A copy of a section, with the end that the original lacks.
+#[derive(Debug)]
+struct NearCopy {
+    start: u64,
+    size: usize,
+}
+
+/// Distances from the object at which room is looked for. Its pointers to the copy's place have 32 bits.
+const DISTANCES: [u64; 6] = [0, 1 << 24, 1 << 26, 1 << 28, 1 << 29, 1 << 30];
+
+impl NearCopy {
+    fn new(section: View<'_>, walked: &Section, code: Range<u64>) -> Result<NearCopy, ErrorKind> {
+        let mut pointers = Vec::new();
+        walk(section, code.clone(), Some(walked.fdes), |record| pointers.extend(record.pointers()))?;
+        let original = &section.bytes[..walked.size as usize];
+        let size = original.len() + size_of::<u32>(); // fresh memory is zero: that is the end
+        let above = DISTANCES.iter().map(|distance| code.end.saturating_add(*distance));
+        let below = DISTANCES.iter().map(|distance| code.start.saturating_sub(size as u64 + distance));
+        for wish in above.zip(below).flat_map(|(above, below)| [above, below]) {
+            let copy = NearCopy::map(wish & !0xffff, size)?;
+            let mut bytes = original.to_vec();
+            if rebase(&mut bytes, &pointers, section.at, copy.start).is_some() {
+                return copy.fill(&bytes);
+            }
+        }
+        Err(ErrorKind::OutOfMemory { bytes: size as u64 })
+    }
+
+    /// Memory at the wished address, or anywhere else if that is taken.
+    fn map(wish: u64, size: usize) -> Result<NearCopy, ErrorKind> {
+        let wish: *mut c_void = ptr::without_provenance_mut(wish as usize);
+        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
+        // SAFETY: a new mapping; the wish is only that, so nothing is mapped over.
+        let start = unsafe { libc::mmap(wish, size, prot, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(ErrorKind::System { call: "mmap", size: size as u64, source: io::Error::last_os_error() });
+        }
+        Ok(NearCopy { start: start.expose_provenance() as u64, size })
+    }
+
+    fn fill(self, bytes: &[u8]) -> Result<NearCopy, ErrorKind> {
+        let start: *mut u8 = ptr::with_exposed_provenance_mut(self.start as usize);
+        // SAFETY: our own mapping of `size` bytes, which are more than these.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len()) };
+        // SAFETY: as above.
+        match unsafe { libc::mprotect(start.cast(), self.size, libc::PROT_READ) } {
+            0 => Ok(self),
+            _ => {
+                Err(ErrorKind::System { call: "mprotect", size: self.size as u64, source: io::Error::last_os_error() })
+            }
+        }
+    }
+}
+
+impl Drop for NearCopy {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, registered with nobody any more.
+        unsafe { libc::munmap(ptr::with_exposed_provenance_mut(self.start as usize), self.size) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{LoadPlan, plan};
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+    use std::sync::Mutex;
+    use std::time::Instant;
+    use std::{env, fs, process};
+
+    /// An object whose segments lie in memory as its program headers say, with nothing relocated.
+    struct Mapped {
+        base: u64,
+        plan: LoadPlan,
+    }
+
+    impl Mapped {
+        fn new(path: &Path) -> Mapped {
+            let file = fs::read(path).unwrap();
+            let plan = plan(&file, "test").unwrap();
+            let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
+            // SAFETY: a new mapping.
+            let base = unsafe { libc::mmap(ptr::null_mut(), plan.span.size as usize, prot, flags, -1, 0) };
+            assert_ne!(base, libc::MAP_FAILED);
+            for region in &plan.regions {
+                let bytes = &file[region.file.start.0 as usize..][..region.file.size as usize];
+                // SAFETY: the regions lie inside the span.
+                unsafe {
+                    ptr::copy_nonoverlapping(
+                        bytes.as_ptr(),
+                        base.cast::<u8>().add(region.vm.start.0 as usize),
+                        bytes.len(),
+                    )
+                };
+            }
+            Mapped { base: base.expose_provenance() as u64, plan }
+        }
+
+        fn range(&self, vm: crate::addr::VmRange) -> RunRange {
+            RunRange { start: RunAddr(self.base + vm.start.0), size: vm.size }
+        }
+
+        fn register(&self, unwinders: &[Unwinder]) -> Result<Option<Frames>, ErrorKind> {
+            let readable: Vec<_> = self.plan.regions.iter().map(|region| self.range(region.vm)).collect();
+            let header = self.range(self.plan.unwind.unwrap());
+            // SAFETY: the memory stays until the test process ends; the unwinders are its own or the mock's.
+            unsafe { Frames::register(header, self.range(self.plan.span), &readable, unwinders) }
+        }
+
+        fn symbol(&self, path: &Path, name: &[u8]) -> u64 {
+            let file = fs::read(path).unwrap();
+            let symbols = self.plan.symbols(&file).unwrap();
+            let mut found = None;
+            symbols.exports(|export| found = found.or((export.name == name).then_some(self.base + export.vm.0)));
+            found.unwrap()
+        }
+    }
+
+    /// Two functions: one calls, so that both need frames of their own.
+    const SOURCE: &str = "int g(int *); int f(int a) { int b = a; return g(&b) + 1; } int g(int *a) { return *a; }";
+
+    /// Builds a shared object of `SOURCE`; `-nostartfiles` leaves out `crtend.o`, and with it the section's end.
+    fn build(name: &str, options: &[&str]) -> PathBuf {
+        let stem = env::temp_dir().join(format!("sideload-frames-{}-{name}", process::id()));
+        let (source, object) = (stem.with_extension("c"), stem.with_extension("so"));
+        fs::write(&source, SOURCE).unwrap();
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-O1", "-fno-inline", "-o"]).arg(&object).arg(&source).args(options);
+        assert!(cc.status().unwrap().success(), "{cc:?}");
+        fs::remove_file(&source).unwrap();
+        object
+    }
+
+    fn fdes_by_readelf(path: &Path) -> usize {
+        let output = Command::new("readelf").arg("--debug-dump=frames").arg(path).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains(" FDE ")).count()
+    }
+
+    static GIVEN: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+    unsafe extern "C" fn give(frames: *const c_void) {
+        GIVEN.lock().unwrap().push(frames as u64);
+    }
+
+    unsafe extern "C" fn take_back(frames: *const c_void) {
+        let last = GIVEN.lock().unwrap().pop();
+        assert_eq!(last, Some(frames as u64), "in reverse");
+    }
+
+    fn mock(kind: UnwinderKind) -> Unwinder {
+        let address = |function: Announce| RunAddr(function as *const () as u64);
+        Unwinder { register: address(give), deregister: address(take_back), kind }
+    }
+
+    #[test]
+    fn each_unwinder_gets_what_it_takes_once() {
+        for (name, options) in [("each-end", &[][..]), ("each-no-end", &["-nostartfiles"][..])] {
+            let path = build(name, options);
+            let (mapped, fdes) = (Mapped::new(&path), fdes_by_readelf(&path));
+            fs::remove_file(&path).unwrap();
+            assert!(fdes >= 2, "{name}: {fdes}");
+            for (kind, expected) in [(UnwinderKind::PerSection, 1), (UnwinderKind::PerFde, fdes)] {
+                let frames = mapped.register(&[mock(kind), mock(kind)]).unwrap();
+                assert_eq!(GIVEN.lock().unwrap().len(), expected, "{name}: {kind:?}");
+                drop(frames);
+                assert!(GIVEN.lock().unwrap().is_empty());
+            }
+            assert!(mapped.register(&[]).unwrap().is_none());
+        }
+    }
+
+    #[cfg(target_env = "gnu")]
+    unsafe extern "C" {
+        /// libgcc's search: the FDE of the function that holds `pc`; the third word of `bases` is its start.
+        #[link_name = "_Unwind_Find_FDE"]
+        fn find_fde(pc: *const c_void, bases: *mut [u64; 3]) -> *const c_void;
+    }
+
+    #[cfg(target_env = "gnu")]
+    #[test]
+    fn the_unwinder_finds_functions_between_registration_and_drop() {
+        let find = |pc: u64| {
+            let mut bases = [0; 3];
+            // SAFETY: the unwinder searches what is registered with it.
+            let fde = unsafe { find_fde(ptr::without_provenance(pc as usize), &raw mut bases) };
+            (!fde.is_null()).then_some((fde as u64, bases[2]))
+        };
+        for (name, options, is_copied) in [("find-end", &[][..], false), ("find-no-end", &["-nostartfiles"][..], true)]
+        {
+            let path = build(name, options);
+            let mapped = Mapped::new(&path);
+            let function = mapped.symbol(&path, b"f");
+            fs::remove_file(&path).unwrap();
+            assert_eq!(find(function + 1), None, "{name}");
+            let frames = mapped.register(&[Unwinder::own()]).unwrap();
+            let (fde, start) = find(function + 1).expect(name);
+            assert_eq!(start, function, "{name}");
+            assert_eq!(mapped.range(mapped.plan.span).holds(fde), !is_copied, "{name}");
+            drop(frames);
+            assert_eq!(find(function + 1), None, "{name}");
+        }
+    }
+
+    #[cfg(target_env = "gnu")]
+    #[test]
+    fn the_linked_unwinder_is_told_apart() {
+        assert_eq!(Unwinder::own().kind, UnwinderKind::PerSection);
+    }
+
+    #[test]
+    fn a_header_that_leads_astray_is_an_error() {
+        let path = build("astray", &[]);
+        let mapped = Mapped::new(&path);
+        fs::remove_file(&path).unwrap();
+        let header: *mut u8 =
+            ptr::with_exposed_provenance_mut((mapped.base + mapped.plan.unwind.unwrap().start.0) as usize);
+        // offset in the header, new byte
+        for (at, byte) in [(0, 2), (1, 0x5b), (7, 0x7f)] {
+            // SAFETY: inside the header, which nobody else reads.
+            let old = unsafe { header.add(at).replace(byte) };
+            assert!(mapped.register(&[mock(UnwinderKind::PerSection)]).is_err(), "{at}: {byte:#x}");
+            // SAFETY: as above.
+            unsafe { header.add(at).write(old) };
+        }
+    }
+
+    /// `SIDELOAD_FRAMES_OF=/path/to/lib.so cargo test --release -- --ignored --nocapture cost_of`
+    #[test]
+    #[ignore = "prints times; needs a large library"]
+    fn cost_of_registering_and_of_the_first_throw() {
+        let Some(path) = env::var_os("SIDELOAD_FRAMES_OF") else { return };
+        let throw = |times: u32| {
+            let start = Instant::now();
+            (0..times).for_each(|_| drop(std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new(())))));
+            start.elapsed() / times
+        };
+        println!("throw: first {:?}, then {:?}", throw(1), throw(1000));
+        let mapped = Mapped::new(Path::new(&path));
+        let start = Instant::now();
+        let frames = mapped.register(&[Unwinder::own()]).unwrap();
+        println!("register: {:?}", start.elapsed());
+        println!("throw: first {:?}, then {:?}", throw(1), throw(1000));
+        drop(frames);
+    }
+}
