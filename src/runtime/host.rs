@@ -1,0 +1,224 @@
+//! The images that this process already has: what the system loader mapped, read without libdl.
+//!
+//! The way there is the one that debuggers go: the auxiliary vector leads to the executable's program headers, those to
+//! its dynamic section, `DT_DEBUG` in there to `r_debug`, and that to the list of `link_map`s ([`origin`], [`chain`]).
+//! Each entry leads to the image's own headers and tables ([`segments`], [`tables`]). Nothing is read from a file and,
+//! as images are laid out by all current linkers, no system call is made.
+//!
+//! **The scope.** The executable, the preloaded and all that these need, breadth-first, are the global scope, and the
+//! list has them in that order. What the process opened later stands behind them, and whether it was opened
+//! `RTLD_GLOBAL` cannot be seen, so it is not taken to be. Where the one ends and the other begins is not marked
+//! either; but all that an image of the scope needs is in the scope. So the scope is the shortest beginning of the list
+//! that holds the executable and, with each image, everything that this needs. (A preloaded library that nothing needs
+//! stands right behind the executable, before what the executable needs.) The dynamic linker is always in the scope,
+//! wherever it stands: FreeBSD keeps it at the end of the list, behind all that was opened later. The vDSO never is.
+//!
+//! **Lifetimes.** Images of the scope are never unloaded, by any of the three system loaders: they are held by the
+//! executable. So their symbol tables are borrowed in place; the tables of all others are copied.
+//!
+//! Invariant: the system loader's memory is trusted to be what the ABI says, since the process would not run otherwise;
+//! it is read while the loader calls it consistent. What is borrowed from it for longer than a call is never unmapped.
+
+mod chain;
+mod image;
+mod memory;
+mod origin;
+mod process;
+mod segments;
+mod statics;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub(crate) use image::HostImage;
+pub(crate) use process::{Arguments, arguments, arm_exit_flag, exiting, secure};
+pub(crate) use statics::StaticSymbols;
+pub(crate) use tls::HostTls;
+
+use crate::addr::RunAddr;
+use crate::error::ErrorKind;
+use crate::symbol::{HostId, Provider};
+use chain::Link;
+use image::Sketch;
+use origin::Origin;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
+
+/// The images of the process at one moment. A [`HostId`] is an index into them, and means nothing in another snapshot.
+#[derive(Debug)]
+pub(crate) struct HostImages {
+    /// In the order of the system loader's list: the executable first.
+    pub(crate) images: Vec<Arc<HostImage>>,
+    needs: Vec<Vec<Provider>>,
+    tls: OnceLock<Vec<HostTls>>,
+}
+
+static ORIGIN: OnceLock<Origin> = OnceLock::new();
+static CURRENT: Mutex<Option<Arc<HostImages>>> = Mutex::new(None);
+
+/// The images of the process now. As long as the system loader neither adds nor removes any, this is the same snapshot.
+///
+/// # Errors
+/// The process has no auxiliary vector, or its system loader's list cannot be read.
+pub(crate) fn images() -> Result<Arc<HostImages>, ErrorKind> {
+    let origin = origin()?;
+    let Some(mut current) = lock() else { return HostImages::read(origin, None).map(Arc::new) };
+    if let Some(images) = &*current
+        && images.are_current(&links(origin)?)
+    {
+        return Ok(Arc::clone(images));
+    }
+    let images = Arc::new(HostImages::read(origin, current.as_deref())?);
+    *current = Some(Arc::clone(&images));
+    Ok(images)
+}
+
+fn origin() -> Result<&'static Origin, ErrorKind> {
+    if let Some(origin) = ORIGIN.get() {
+        return Ok(origin);
+    }
+    let origin = Origin::find()?;
+    Ok(ORIGIN.get_or_init(|| origin))
+}
+
+/// Waits for another thread that reads the list, but not for ever: it may not exist in a child that was just forked.
+fn lock() -> Option<MutexGuard<'static, Option<Arc<HostImages>>>> {
+    const SPINS: u32 = 100_000;
+    for _ in 0..SPINS {
+        match CURRENT.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+        }
+    }
+    None
+}
+
+/// The list; in a static process, the executable alone.
+fn links(origin: &Origin) -> Result<Vec<Link>, ErrorKind> {
+    if let Some(chain) = origin.chain {
+        return chain.links();
+    }
+    let main = origin.main.as_ref().ok_or(ErrorKind::Host { what: "the executable was not found" })?;
+    let dynamic = origin.main_dynamic().unwrap_or_default();
+    Ok(vec![Link { node: RunAddr(0), base: RunAddr(main.bias.0), dynamic, name: RunAddr(0) }])
+}
+
+impl HostImages {
+    fn read(origin: &Origin, previous: Option<&HostImages>) -> Result<HostImages, ErrorKind> {
+        const ATTEMPTS: u32 = 16;
+        for _ in 0..ATTEMPTS {
+            let before = links(origin)?;
+            let images = HostImages::build(origin, &before, previous);
+            // What was made while the list changed may mix two moments.
+            if links(origin)? == before {
+                return Ok(images);
+            }
+        }
+        Err(ErrorKind::Host { what: "the system loader keeps changing its list" })
+    }
+
+    fn build(origin: &Origin, links: &[Link], previous: Option<&HostImages>) -> HostImages {
+        let known: BTreeMap<_, _> =
+            previous.iter().flat_map(|it| &it.images).map(|image| (image.node(), image)).collect();
+        let draft = |link: &Link| match known.get(&link.node).filter(|image| image.is_at(link)) {
+            Some(image) => Draft::Known(Arc::clone(image)),
+            None => Draft::New(Box::new(Sketch::read(origin, link, *link == links[0]))),
+        };
+        let drafts: Vec<_> = links.iter().map(draft).collect();
+        let needs = needs(&drafts);
+        let startup = startup(&needs);
+        let finish = |(index, draft)| match draft {
+            Draft::Known(image) => image,
+            Draft::New(sketch) => Arc::new(sketch.finish(origin, index < startup)),
+        };
+        let images = drafts.into_iter().enumerate().map(finish).collect();
+        let providers = |needs: Vec<_>| needs.into_iter().map(|index| Provider::Host(HostId(index as u16))).collect();
+        HostImages { images, needs: needs.into_iter().map(providers).collect(), tls: OnceLock::new() }
+    }
+
+    fn are_current(&self, links: &[Link]) -> bool {
+        self.images.len() == links.len() && self.images.iter().zip(links).all(|(image, link)| image.is_at(link))
+    }
+
+    /// Who provides each of an image's needs, in their order; one that is not in the process is left out.
+    pub(crate) fn needs(&self, index: usize) -> &[Provider] {
+        self.needs.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// The executable.
+    pub(crate) fn main(&self) -> Option<&Arc<HostImage>> {
+        self.images.iter().find(|image| image.is_main)
+    }
+
+    /// The image that has a segment at `address`.
+    pub(crate) fn at(&self, address: RunAddr) -> Option<usize> {
+        self.images.iter().position(|image| image.holds(address))
+    }
+
+    /// Whether code of an image is at `address`.
+    pub(crate) fn is_code(&self, address: RunAddr) -> bool {
+        self.images.iter().any(|image| image.is_code(address))
+    }
+
+    /// Whether the executable is linked statically, so that it stands for libc as well.
+    pub(crate) fn is_static(&self) -> bool {
+        self.main().is_some_and(|main| main.static_symbols.is_some())
+    }
+
+    /// Where each thread has the thread-locals of an image, as far as that can be found out; `None` if it has none.
+    pub(crate) fn tls_of(&self, index: usize) -> Option<HostTls> {
+        self.images.get(index)?.thread_locals()?;
+        self.tls.get_or_init(|| tls::read_back(self)).get(index).copied()
+    }
+
+    /// The images that the system loader has not unloaded since this snapshot was made.
+    fn still_there(&self) -> Vec<(usize, &HostImage)> {
+        let links = origin().and_then(links).unwrap_or_default();
+        let listed = |image: &HostImage| image.permanent || links.iter().any(|link| image.is_at(link));
+        self.images.iter().map(|image| &**image).enumerate().filter(|(_, image)| listed(image)).collect()
+    }
+}
+
+/// An image of the list: in an earlier snapshot already, or read as far as its names.
+enum Draft {
+    Known(Arc<HostImage>),
+    New(Box<Sketch>),
+}
+
+impl Draft {
+    /// What the image itself says: its name for others, its path, what it needs, and whether it is the dynamic linker.
+    fn names(&self) -> (Option<&[u8]>, &[u8], &[Vec<u8>], bool) {
+        match self {
+            Draft::Known(image) => (image.soname.as_deref(), image.path_bytes(), &image.needs, image.is_interpreter),
+            Draft::New(sketch) => (sketch.soname.as_deref(), &sketch.path, &sketch.needs, sketch.is_interpreter),
+        }
+    }
+}
+
+/// For each image, which images it needs. musl's libc is its dynamic linker, and answers to names that no image has
+/// (`libc.so`, `libc.musl-x86_64.so.1`, `libpthread.so.0`).
+fn needs(drafts: &[Draft]) -> Vec<Vec<usize>> {
+    let mut names = BTreeMap::new();
+    for (index, draft) in drafts.iter().enumerate() {
+        let (soname, path, ..) = draft.names();
+        let base = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        for name in [soname, Some(path), Some(base)].into_iter().flatten().filter(|name| !name.is_empty()) {
+            names.entry(name).or_insert(index);
+        }
+    }
+    let interpreter = drafts.iter().position(|draft| draft.names().3);
+    let provider = |need: &Vec<u8>| names.get(need.as_slice()).copied().or(interpreter);
+    drafts.iter().map(|draft| draft.names().2.iter().filter_map(provider).collect()).collect()
+}
+
+/// How many images at the beginning of the list were there at start-up (see the top of this file).
+fn startup(needs: &[Vec<usize>]) -> usize {
+    let (mut next, mut end) = (0, 1.min(needs.len()));
+    while next < end {
+        end = needs[next].iter().map(|&need| need + 1).fold(end, usize::max);
+        next += 1;
+    }
+    end
+}
