@@ -25,7 +25,9 @@
 //! **Thread exit.** A block must outlive the destructors that use it: those of C++ and Rust thread-locals
 //! (`__cxa_thread_atexit_impl`, which libc runs first) and those of pthread keys, in rounds and in no order. So our
 //! key's destructor sets its key again until the last round (`PTHREAD_DESTRUCTOR_ITERATIONS`) and only then frees the
-//! thread's arena. A key destructor that runs later still in that round gets a fresh block, which is never freed.
+//! thread's arena. A key destructor that runs later still in that round gets a fresh block, which is never freed; nor
+//! are the blocks of a thread whose first use of any is in a key's destructor. With fewer than 32 keys before ours,
+//! glibc stores a thread's value of it without `calloc`.
 //! The main thread's blocks live as long as the process.
 //!
 //! **Invariant.** A [`Thread`] and everything in its arena is touched by its own thread only. A slot that holds an id
@@ -216,18 +218,26 @@ unsafe extern "C" fn entry(index: *const TlsIndex) -> *mut u8 {
 #[cfg(not(all(target_arch = "x86_64", not(target_vendor = "apple"))))]
 use resolve as entry;
 
-#[cfg(not(target_vendor = "apple"))]
-unsafe extern "C" {
-    /// The host's own: in the dynamic linker, or in a static libc.
-    #[link_name = "__tls_get_addr"]
-    fn host_get_addr(index: *const TlsIndex) -> *mut u8;
+type GetAddr = unsafe extern "C" fn(*const TlsIndex) -> *mut u8;
+
+/// The host's own `__tls_get_addr`, once somebody said where it is.
+static HOST: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Says where the host's `__tls_get_addr` is, for ids that the host gave out.
+///
+/// It is looked up in the host's images, not linked to, since a static glibc program has none: there the linker turns
+/// every call of it into something simpler, and a reference that it cannot turn is an error, even a weak one.
+///
+/// # Safety
+/// `function` is that.
+pub(crate) unsafe fn use_host_get_addr(function: RunAddr) {
+    HOST.store(ptr::with_exposed_provenance_mut(function.0 as usize), Ordering::Release);
 }
 
-/// # Safety
-/// Never called: Mach-O has no module ids.
-#[cfg(target_vendor = "apple")]
-unsafe fn host_get_addr(_: *const TlsIndex) -> *mut u8 {
-    die(format_args!("a host module id on a system without them"))
+fn host_get_addr() -> Option<GetAddr> {
+    let function = HOST.load(Ordering::Acquire);
+    // SAFETY: null, which is `None`, or what `use_host_get_addr` was promised to be.
+    unsafe { std::mem::transmute::<*mut (), Option<GetAddr>>(function) }
 }
 
 /// The fast path: everything that is not a thread's first use of a module ends here.
@@ -265,8 +275,11 @@ fn position(id: u64) -> usize {
 #[inline(never)]
 unsafe fn slow(at: TlsIndex) -> *mut u8 {
     if at.module & TAG == 0 {
+        let Some(get_addr) = host_get_addr() else {
+            die(format_args!("thread-local of host module {}, but no __tls_get_addr of the host is known", at.module));
+        };
         // SAFETY: an id that is not ours came from the host, which knows it.
-        return unsafe { host_get_addr(&raw const at) };
+        return unsafe { get_addr(&raw const at) };
     }
     if at.module & ALIAS != 0 {
         let address = thread_pointer().wrapping_add_signed(alias_offset(at.module)).wrapping_add(at.offset);
@@ -695,7 +708,7 @@ mod tests {
             let mut key = 0;
             // SAFETY: the destructor takes an id as its value.
             assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(late)) }, 0);
-            LATE.store(u64::from(key), Ordering::Relaxed);
+            LATE.store(key as u64, Ordering::Relaxed);
             let (id, before) = (module.id(), ModuleTls::live_blocks());
             let run = move || {
                 // SAFETY: this thread's variable; the key was made above.
@@ -740,7 +753,7 @@ mod tests {
     }
 
     #[test]
-    fn host_ids_and_aliases_reach_the_host() {
+    fn aliases_reach_the_host() {
         thread_local!(static OWN: Cell<u64> = const { Cell::new(0x0123_4567_89ab_cdef) });
         let own = OWN.with(|own| own.as_ptr() as u64);
         let alias = host_alias(own.wrapping_sub(thread_pointer()) as i64 - 16).unwrap();
@@ -752,12 +765,23 @@ mod tests {
         })
         .join()
         .unwrap();
-        let program = TlsIndex { module: 1, offset: 8 };
-        // SAFETY: module 1 is the program, which has thread-locals.
-        assert_eq!(get(1, 8), unsafe { host_get_addr(&raw const program) });
         assert!(host_alias(1 << 60).is_none());
         assert_eq!(alias_offset(host_alias(-184).unwrap()), -184);
         assert_eq!(alias_offset(host_alias(184).unwrap()), 184);
+    }
+
+    #[cfg(not(target_feature = "crt-static"))]
+    #[test]
+    fn ids_of_the_host_go_to_the_host() {
+        unsafe extern "C" {
+            #[link_name = "__tls_get_addr"]
+            fn hosts(index: *const TlsIndex) -> *mut u8;
+        }
+        // SAFETY: it is the host's.
+        unsafe { use_host_get_addr(RunAddr(hosts as *const () as u64)) };
+        let program = TlsIndex { module: 1, offset: 8 };
+        // SAFETY: module 1 is the program, which has thread-locals.
+        assert_eq!(get(1, 8), unsafe { hosts(&raw const program) });
     }
 
     #[test]

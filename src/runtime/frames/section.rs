@@ -423,8 +423,16 @@ mod tests {
         for (name, bytes, passes) in cases {
             let bytes = [&bytes[..], &[0; 4]].concat();
             assert_eq!(plain(&bytes, None).is_ok(), passes, "{name}");
-            for cut in 0..bytes.len() {
-                let _ = plain(&bytes[..cut], None); // must not panic
+            for at in 0..bytes.len() {
+                let _ = plain(&bytes[..at], None); // must not panic, whatever it says
+                for byte in [0, 1, 0x7f, 0x80, 0xff] {
+                    let mut broken = bytes.clone();
+                    broken[at] = byte;
+                    let mut pointers = Vec::new();
+                    let each = |record: Record<'_>| pointers.extend(record.pointers());
+                    let _ = walk(View { bytes: &broken, at: u64::MAX - 8 }, 0..u64::MAX, Some(1), each);
+                    let _ = rebase(&mut broken, &pointers, AT, 2 * AT);
+                }
             }
         }
     }
