@@ -336,7 +336,8 @@ impl Drop for NearCopy {
     }
 }
 
-#[cfg(all(test, not(target_vendor = "apple")))]
+#[cfg(test)]
+#[cfg(not(target_vendor = "apple"))]
 mod tests {
     use super::*;
     use crate::plan::{LoadPlan, plan};

@@ -549,7 +549,8 @@ unsafe extern "C" fn leave(thread: *mut c_void) {
     }
 }
 
-#[cfg(all(test, target_arch = "x86_64", not(target_vendor = "apple")))]
+#[cfg(test)]
+#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
 mod tests {
     use super::arena::{CHUNK, MAPPED};
     use super::*;
