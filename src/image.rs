@@ -2,7 +2,7 @@
 
 use crate::elf;
 use crate::error::{ErrorKind, NotAnImage};
-use crate::plan::LoadPlan;
+use crate::plan::{LoadPlan, Machine};
 
 /// A recognised file, not yet read any further than its header.
 #[derive(Debug)]
@@ -21,6 +21,13 @@ impl<'a> Image<'a> {
             return elf::Header::parse(bytes).map(Image::Elf);
         }
         Err(ErrorKind::NotAnImage(what_else(bytes)))
+    }
+
+    /// The instruction set.
+    pub fn machine(&self) -> Machine {
+        match self {
+            Image::Elf(header) => header.machine(),
+        }
     }
 
     /// Lowers the image to its plan.

@@ -1,0 +1,150 @@
+//! The finder that reads the system's folders.
+
+use crate::error::{ErrorKind, NotAnImage};
+use crate::image::Image;
+use crate::ldcache::LdCache;
+use crate::link::{FileBytes, FileStamp, Finder, ImageFile, LinkedModule};
+use crate::platform::unix::{self, FileKind};
+use crate::search::{Candidate, Outcome, Parent, Requester, SearchOptions, Source, Tried, candidates};
+use std::cell::OnceCell;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Searches as `ld.so(8)` describes.
+pub(crate) struct FolderFinder<'o> {
+    options: &'o SearchOptions,
+    /// `ld.so.cache`, mapped when the first search gets that far.
+    cache: OnceCell<Option<memmap2::Mmap>>,
+}
+
+impl<'o> FolderFinder<'o> {
+    pub(crate) fn new(options: &'o SearchOptions) -> FolderFinder<'o> {
+        FolderFinder { options, cache: OnceCell::new() }
+    }
+
+    fn cache(&self) -> Option<LdCache<'_>> {
+        let map = self.cache.get_or_init(|| {
+            let path = crate::platform::LIBRARY_CACHE.filter(|_| self.options.cache.is_some())?;
+            let file = unix::open(Path::new(path)).ok()?;
+            let (stamp, _) = unix::stat(&file).ok()?;
+            unix::map_file(&file, stamp.size).ok()
+        });
+        LdCache::parse(map.as_deref()?).ok()
+    }
+}
+
+impl Finder for FolderFinder<'_> {
+    fn find(
+        &mut self,
+        name: &[u8],
+        requester: Option<&LinkedModule>,
+        parents: &[&LinkedModule],
+    ) -> Result<ImageFile, ErrorKind> {
+        let origins: Vec<Option<PathBuf>> = requester.iter().chain(parents).map(|module| origin(&module.path)).collect();
+        let parents: Vec<Parent<'_>> = parents
+            .iter()
+            .zip(origins.get(1..).unwrap_or_default())
+            .map(|(module, origin)| Parent {
+                name: &module.name,
+                origin: origin.as_deref(),
+                // A runpath silences the object's own rpath, also for its needs' needs.
+                rpath: module.plan.search.rpath.as_deref().filter(|_| module.plan.search.runpath.is_none()),
+            })
+            .collect();
+        let requester = requester.map_or_else(Requester::default, |module| Requester {
+            name: &module.name,
+            origin: origins[0].as_deref(),
+            rpath: module.plan.search.rpath.as_deref(),
+            runpath: module.plan.search.runpath.as_deref(),
+            no_default_folders: module.plan.flags.no_default_folders,
+            parents: &parents,
+        });
+        // The cache is mapped only where something before it may fail; a path never needs it.
+        let cache = if name.contains(&b'/') { None } else { self.cache() };
+        search(name, &requester, self.options, cache.as_ref())
+    }
+
+    fn stamp(&mut self, path: &Path) -> Option<FileStamp> {
+        let file = unix::open(path).ok()?;
+        unix::stat(&file).ok().map(|(stamp, _)| stamp)
+    }
+}
+
+fn search(
+    name: &[u8],
+    requester: &Requester<'_>,
+    options: &SearchOptions,
+    cache: Option<&LdCache<'_>>,
+) -> Result<ImageFile, ErrorKind> {
+    let mut tried = Vec::new();
+    for candidate in candidates(name, requester, options, cache) {
+        let Candidate { path, source } = match candidate {
+            Ok(candidate) => candidate,
+            Err(refused) => {
+                tried.push(refused);
+                continue;
+            }
+        };
+        let is_path = source == Source::Path;
+        match open(&path) {
+            Ok((stamp, bytes)) => match unsuitable(&bytes) {
+                Some(outcome) if !is_path => tried.push(Tried { path, source, outcome }),
+                _ => return Ok(ImageFile { path, source, tried, stamp, bytes }),
+            },
+            Err(OpenError::Io(error)) => {
+                let outcome = Outcome::from_errno(error.raw_os_error().unwrap_or(0));
+                if is_path && !matches!(outcome, Outcome::NotFound) {
+                    return Err(ErrorKind::Io { call: "open", path, source: error });
+                }
+                let ends = outcome.ends_search();
+                tried.push(Tried { path, source, outcome });
+                if ends {
+                    break;
+                }
+            }
+            Err(OpenError::Kind(what)) if is_path => return Err(ErrorKind::NotAnImage(what)),
+            Err(OpenError::Kind(_)) => tried.push(Tried { path, source, outcome: Outcome::NotElf }),
+        }
+    }
+    Err(ErrorKind::NotFound { needed_by: None, tried })
+}
+
+enum OpenError {
+    Io(io::Error),
+    Kind(NotAnImage),
+}
+
+fn open(path: &Path) -> Result<(FileStamp, FileBytes), OpenError> {
+    let file = unix::open(path).map_err(OpenError::Io)?;
+    let (stamp, kind) = unix::stat(&file).map_err(OpenError::Io)?;
+    match kind {
+        FileKind::Folder => return Err(OpenError::Kind(NotAnImage::Folder)),
+        FileKind::Other => return Err(OpenError::Kind(NotAnImage::Special)),
+        // An empty file cannot be mapped.
+        FileKind::Regular if stamp.size == 0 => return Err(OpenError::Kind(NotAnImage::Empty)),
+        FileKind::Regular => {}
+    }
+    let map = unix::map_file(&file, stamp.size).map_err(OpenError::Io)?;
+    Ok((stamp, FileBytes::Mapped { map, file }))
+}
+
+/// Why a search passes over the file: it is for another machine, or no shared object at all. Other faults end the
+/// search, since the file is the one that was meant.
+fn unsuitable(bytes: &[u8]) -> Option<Outcome> {
+    match Image::parse(bytes) {
+        Err(ErrorKind::NotAnImage(_)) => Some(Outcome::NotElf),
+        Err(ErrorKind::WrongTarget { field: "EI_CLASS", .. }) => Some(Outcome::WrongClass),
+        Err(ErrorKind::WrongTarget { field: "e_machine" | "EI_DATA", .. }) => Some(Outcome::WrongMachine),
+        Ok(image) if Some(image.machine()) != crate::plan::Machine::HOST => Some(Outcome::WrongMachine),
+        _ => None,
+    }
+}
+
+/// The folder of an object: what `$ORIGIN` stands for.
+fn origin(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent()?;
+    if folder.is_absolute() {
+        return Some(folder.to_owned());
+    }
+    std::path::absolute(folder).ok().or_else(|| std::env::current_dir().ok())
+}

@@ -1,0 +1,222 @@
+//! What is loaded now: instances by identity, the state of their initialisation, and who is loading what.
+//!
+//! Readers take no lock: the list of instances is an immutable snapshot behind one pointer, swapped when a group is
+//! published. Old snapshots stay reachable until the process ends, since a reader may still hold one; they are a
+//! pointer an instance, and there are as many as there were opens.
+
+use crate::addr::{Bias, RunAddr, VmAddr};
+use crate::error::ErrorKind;
+use crate::link::{FileStamp, LinkedModule};
+use crate::memory::HostMemory;
+use crate::plan::Symbols;
+use crate::platform::thread_id;
+use crate::runtime::frames::Frames;
+use crate::runtime::host::HostImages;
+use crate::runtime::tls::ModuleTls;
+use crate::sync::{Arc, AtomicPtr, AtomicU8, Condvar, Mutex, Ordering, lock, wait};
+use std::ptr;
+
+/// One loaded image. It stays mapped for as long as the process lives.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    /// What it was made from: path, identity, plan.
+    pub module: LinkedModule,
+    /// Its symbols, borrowed from its own constant memory.
+    pub symbols: Symbols<'static>,
+    /// What it needs, in order.
+    pub needs: Vec<Member>,
+    /// Whether later opens see its definitions.
+    pub global: bool,
+    /// Its thread-locals.
+    pub tls: Option<ModuleTls>,
+    /// How far its initialisation is.
+    pub init: Init,
+    /// Its unwind tables' registration; dropped before the memory they lie in.
+    pub _frames: Vec<Frames>,
+    /// The memory it is mapped in.
+    pub memory: HostMemory,
+}
+
+impl Instance {
+    /// What is added to its addresses.
+    pub(crate) fn bias(&self) -> Bias {
+        crate::memory::Memory::bias(&self.memory)
+    }
+
+    /// Whether `at` lies in one of its executable segments.
+    pub(crate) fn executes(&self, at: RunAddr) -> bool {
+        let vm = at.to_vm(self.bias());
+        self.module.plan.region(vm, 1).is_some_and(|region| region.prot.execute)
+    }
+
+    /// Whether `at` lies in one of its segments.
+    pub(crate) fn holds(&self, at: RunAddr) -> Option<VmAddr> {
+        let vm = at.to_vm(self.bias());
+        self.module.plan.region(vm, 1).map(|_| vm)
+    }
+}
+
+/// An image of a scope.
+#[derive(Clone, Debug)]
+pub(crate) enum Member {
+    /// The image of that index in the host.
+    Host(Arc<HostImages>, usize),
+    /// Loaded by us.
+    Ours(Arc<Instance>),
+}
+
+/// The initialisation of one instance: who runs it, and whether it is done.
+#[derive(Debug)]
+pub(crate) struct Init {
+    ready: AtomicU8,
+    owner: Mutex<Option<u64>>,
+    changed: Condvar,
+}
+
+impl Init {
+    /// About to be run by this thread.
+    pub(crate) fn by_this_thread() -> Init {
+        Init { ready: AtomicU8::new(0), owner: Mutex::new(Some(thread_id())), changed: Condvar::new() }
+    }
+
+    /// All initialisers have returned.
+    pub(crate) fn finish(&self) {
+        *lock(&self.owner) = None;
+        self.ready.store(1, Ordering::Release);
+        self.changed.notify_all();
+    }
+
+    /// Whether this thread is in the middle of it.
+    pub(crate) fn is_running_here(&self) -> bool {
+        self.ready.load(Ordering::Acquire) == 0 && *lock(&self.owner) == Some(thread_id())
+    }
+
+    /// Blocks until it is done; returns at once in the thread that runs it, which gets the image as far as it is.
+    pub(crate) fn wait(&self) {
+        if self.ready.load(Ordering::Acquire) == 1 {
+            return;
+        }
+        let mut owner = lock(&self.owner);
+        while owner.is_some_and(|owner| owner != thread_id()) {
+            owner = wait(&self.changed, owner);
+        }
+    }
+}
+
+/// All instances, in load order, as of one epoch.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Changes with every change of the list.
+    pub epoch: u64,
+    /// In load order.
+    pub instances: Vec<Arc<Instance>>,
+}
+
+/// Files that some thread is loading.
+#[derive(Debug, Default)]
+struct Loading {
+    claims: Vec<(FileStamp, u64)>,
+    retired: Vec<Arc<Snapshot>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    current: AtomicPtr<Snapshot>,
+    loading: Mutex<Loading>,
+    changed: Condvar,
+}
+
+/// What this process has loaded.
+pub(crate) static REGISTRY: Registry = Registry {
+    current: AtomicPtr::new(ptr::null_mut()),
+    loading: Mutex::new(Loading { claims: Vec::new(), retired: Vec::new() }),
+    changed: Condvar::new(),
+};
+
+static EMPTY: Snapshot = Snapshot { epoch: 0, instances: Vec::new() };
+
+/// What a claim may meet.
+#[derive(Debug)]
+pub(crate) enum ClaimError {
+    /// The registry changed since the plan was made: link again.
+    Moved,
+    /// This very thread is already loading one of the files.
+    Cycle,
+}
+
+/// The right of one thread to load some files; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    stamps: Vec<FileStamp>,
+}
+
+impl Registry {
+    /// The instances as of now. Takes no lock.
+    pub(crate) fn snapshot(&self) -> &'static Snapshot {
+        let current = self.current.load(Ordering::Acquire);
+        // SAFETY: the pointer is null or was stored by `publish`, which keeps every snapshot it ever stored.
+        unsafe { current.as_ref() }.unwrap_or(&EMPTY)
+    }
+
+    /// Claims the files of a plan that was made at `epoch`. Waits while another thread loads one of them.
+    pub(crate) fn claim(&self, epoch: u64, modules: &[LinkedModule]) -> Result<Claim, ClaimError> {
+        let me = thread_id();
+        let mut loading = lock(&self.loading);
+        let mut waited = false;
+        while let Some(&(_, owner)) =
+            loading.claims.iter().find(|(stamp, _)| modules.iter().any(|module| module.stamp == *stamp))
+        {
+            if owner == me {
+                return Err(ClaimError::Cycle);
+            }
+            waited = true;
+            loading = wait(&self.changed, loading);
+        }
+        if waited || self.snapshot().epoch != epoch {
+            return Err(ClaimError::Moved);
+        }
+        let stamps: Vec<FileStamp> = modules.iter().map(|module| module.stamp).collect();
+        loading.claims.extend(stamps.iter().map(|&stamp| (stamp, me)));
+        Ok(Claim { stamps })
+    }
+
+    /// Adds the instances of a claimed group, and lets go of the claim.
+    pub(crate) fn publish(&self, claim: Claim, instances: &[Arc<Instance>]) {
+        let mut loading = lock(&self.loading);
+        let old = self.snapshot();
+        let all = old.instances.iter().chain(instances).cloned().collect();
+        let new = Arc::new(Snapshot { epoch: old.epoch + 1, instances: all });
+        self.current.store(Arc::as_ptr(&new).cast_mut(), Ordering::Release);
+        loading.retired.push(new);
+        drop(loading);
+        drop(claim);
+    }
+
+    /// The instance that holds `at`. Takes no lock.
+    pub(crate) fn at(&self, at: RunAddr) -> Option<(&'static Arc<Instance>, VmAddr)> {
+        self.snapshot().instances.iter().find_map(|instance| Some((instance, instance.holds(at)?)))
+    }
+
+    /// How many files are being loaded now: part of the ledger that tests compare.
+    pub(crate) fn claims(&self) -> usize {
+        lock(&self.loading).claims.len()
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut loading = lock(&REGISTRY.loading);
+        loading.claims.retain(|(stamp, _)| !self.stamps.contains(stamp));
+        drop(loading);
+        REGISTRY.changed.notify_all();
+    }
+}
+
+impl From<ClaimError> for Option<ErrorKind> {
+    fn from(error: ClaimError) -> Option<ErrorKind> {
+        match error {
+            ClaimError::Moved => None,
+            ClaimError::Cycle => Some(ErrorKind::InitCycle { chain: Vec::new() }),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What touches the running process: the images it has, thread-locals, unwinders, and calls into foreign code.
+
+pub(crate) mod call;
+pub(crate) mod frames;
+pub(crate) mod host;
+pub(crate) mod tls;
