@@ -25,7 +25,6 @@ struct Inner {
 
 /// The stages of a load, in order; an error says in which one it arose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 pub enum Stage {
     /// Finding and opening the file.
     Find,

@@ -140,6 +140,20 @@ fn unsuitable(bytes: &[u8]) -> Option<Outcome> {
     }
 }
 
+/// Whether a file still has the size that it had when it was opened: pages behind its end would kill with `SIGBUS`.
+///
+/// # Errors
+/// [`ErrorKind::Changed`] with both sizes.
+pub(crate) fn unchanged(image: &ImageFile) -> Result<(), ErrorKind> {
+    let FileBytes::Mapped { file, .. } = &image.bytes else { return Ok(()) };
+    let failed = |source| ErrorKind::Io { call: "fstat", path: image.path.clone(), source };
+    let (now, _) = unix::stat(file).map_err(failed)?;
+    if now.size != image.stamp.size {
+        return Err(ErrorKind::Changed { size: now.size, expected: image.stamp.size });
+    }
+    Ok(())
+}
+
 /// The folder of an object: what `$ORIGIN` stands for.
 fn origin(path: &Path) -> Option<PathBuf> {
     let folder = path.parent()?;

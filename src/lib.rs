@@ -1,23 +1,68 @@
-//! Loads shared objects beside the system loader, without libdl.
+//! Loads shared objects **beside** the system loader: maps them, relocates them, runs their initialisers once and
+//! resolves symbols from their dynamic symbol tables, without libdl.
+//!
+//! A loader is a compiler from file bytes to a plan, plus a small interpreter that carries the plan out. The compiler
+//! is safe Rust: bytes → [`image`] → [`plan`] → [`link`]. The interpreter maps, relocates, seals and initialises:
+//! [`Loader`] is its table of contents.
+//!
+//! ```
+//! # fn main() -> Result<(), sideload::Error> {
+//! // SAFETY: opening runs zlib's initialisers, and `zlibVersion` has this type.
+//! let version = unsafe {
+//!     let zlib = sideload::Library::open("libz.so.1")?;
+//!     let version = zlib.get::<extern "C" fn() -> *const std::ffi::c_char>("zlibVersion")?;
+//!     std::ffi::CStr::from_ptr(version())
+//! };
+//! assert!(version.to_bytes().starts_with(b"1."));
+//! # Ok(())
+//! # }
+//! ```
 #![deny(unsafe_code)]
 
+// Values that say what they are.
 pub mod addr;
-pub mod audit;
 pub mod bytes;
-pub mod check;
-pub mod elf;
 pub mod error;
-pub mod image;
-pub mod ldcache;
-pub mod link;
-#[allow(unsafe_code)]
-pub mod memory;
-pub mod plan;
-#[allow(unsafe_code)]
-mod platform;
-pub mod relocate;
-pub mod render;
-pub mod search;
 pub mod symbol;
 
+// Bytes → plan: pure, safe, address-free.
+pub mod check;
+pub mod elf;
+pub mod image;
+pub mod plan;
+
+// Plans → link plan: what is needed, where it is found, what it binds to.
+pub mod audit;
+mod finder;
+pub mod ldcache;
+pub mod link;
+pub mod render;
+pub mod search;
+
+// Link plan → running code. The files that may hold `unsafe` are listed in docs/UNSAFE.md.
+#[allow(unsafe_code)]
+mod library;
+#[allow(unsafe_code)]
+mod loader;
+#[allow(unsafe_code)]
+pub mod memory;
+#[allow(unsafe_code)]
+mod platform;
+#[allow(unsafe_code)]
+mod plugin;
+#[allow(unsafe_code)]
+mod registry;
+pub mod relocate;
+#[allow(unsafe_code)]
+mod runtime;
+#[allow(unsafe_code)]
+mod stage;
+mod sync;
+
 pub use error::{Error, ErrorKind, Result, Stage};
+pub use library::{Library, Symbol, SymbolName};
+pub use link::{FileStamp, LinkPlan};
+pub use loader::{Event, Link, Loader, Observer};
+pub use plan::LoadPlan;
+pub use plugin::{Plugin, PluginSymbol};
+pub use stage::{Mapped, Relocated, Resolved, Sealed};

@@ -5,16 +5,16 @@
 //! pointer an instance, and there are as many as there were opens.
 
 use crate::addr::{Bias, RunAddr, VmAddr};
-use crate::error::ErrorKind;
 use crate::link::{FileStamp, LinkedModule};
 use crate::memory::HostMemory;
 use crate::plan::Symbols;
 use crate::platform::thread_id;
 use crate::runtime::frames::Frames;
-use crate::runtime::host::HostImages;
+use crate::runtime::host::HostImage;
 use crate::runtime::tls::ModuleTls;
 use crate::sync::{Arc, AtomicPtr, AtomicU8, Condvar, Mutex, Ordering, lock, wait};
 use std::ptr;
+use std::sync::atomic::AtomicU64;
 
 /// One loaded image. It stays mapped for as long as the process lives.
 #[derive(Debug)]
@@ -23,8 +23,10 @@ pub(crate) struct Instance {
     pub module: LinkedModule,
     /// Its symbols, borrowed from its own constant memory.
     pub symbols: Symbols<'static>,
+    /// Tells it from every other instance of this process, those that are gone too.
+    pub serial: u64,
     /// What it needs, in order.
-    pub needs: Vec<Member>,
+    pub needs: Vec<NeedRef>,
     /// Whether later opens see its definitions.
     pub global: bool,
     /// Its thread-locals.
@@ -56,11 +58,20 @@ impl Instance {
     }
 }
 
+/// A need of an instance, by what stays the same from one snapshot to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NeedRef {
+    /// The host image with its dynamic section there.
+    Host(RunAddr),
+    /// The instance of that serial.
+    Ours(u64),
+}
+
 /// An image of a scope.
 #[derive(Clone, Debug)]
 pub(crate) enum Member {
-    /// The image of that index in the host.
-    Host(Arc<HostImages>, usize),
+    /// Of the host.
+    Host(Arc<HostImage>),
     /// Loaded by us.
     Ours(Arc<Instance>),
 }
@@ -119,6 +130,7 @@ struct Loading {
     retired: Vec<Arc<Snapshot>>,
 }
 
+/// The list of instances, and the claims on files.
 #[derive(Debug)]
 pub(crate) struct Registry {
     current: AtomicPtr<Snapshot>,
@@ -134,6 +146,12 @@ pub(crate) static REGISTRY: Registry = Registry {
 };
 
 static EMPTY: Snapshot = Snapshot { epoch: 0, instances: Vec::new() };
+
+/// A number that no instance had before.
+pub(crate) fn next_serial() -> u64 {
+    static SERIAL: AtomicU64 = AtomicU64::new(1);
+    SERIAL.fetch_add(1, Ordering::Relaxed)
+}
 
 /// What a claim may meet.
 #[derive(Debug)]
@@ -209,14 +227,5 @@ impl Drop for Claim {
         loading.claims.retain(|(stamp, _)| !self.stamps.contains(stamp));
         drop(loading);
         REGISTRY.changed.notify_all();
-    }
-}
-
-impl From<ClaimError> for Option<ErrorKind> {
-    fn from(error: ClaimError) -> Option<ErrorKind> {
-        match error {
-            ClaimError::Moved => None,
-            ClaimError::Cycle => Some(ErrorKind::InitCycle { chain: Vec::new() }),
-        }
     }
 }

@@ -4,22 +4,11 @@
 //! whose relocation is complete; that what stands there is a function of the right type is what the caller of the
 //! `unsafe` open vouches for.
 
-use crate::addr::RunAddr;
 use crate::memory::HostMemory;
 use crate::plan::LoadPlan;
-use crate::addr::VmRange;
+use crate::addr::{RunAddr, VmRange};
+use crate::runtime::host::Arguments;
 use std::ffi::{c_char, c_int};
-
-/// What initialisers get: the process's own arguments and environment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arguments {
-    /// Number of arguments.
-    pub argc: c_int,
-    /// The arguments, ended by a null pointer.
-    pub argv: *const *const c_char,
-    /// The environment, ended by a null pointer.
-    pub envp: *const *const c_char,
-}
 
 /// Asks an `IFUNC` resolver which implementation to use.
 ///

@@ -200,16 +200,19 @@ impl Draft {
 /// For each image, which images it needs. musl's libc is its dynamic linker, and answers to names that no image has
 /// (`libc.so`, `libc.musl-x86_64.so.1`, `libpthread.so.0`).
 fn needs(drafts: &[Draft]) -> Vec<Vec<usize>> {
-    let mut names = BTreeMap::new();
+    let mut names = Vec::with_capacity(drafts.len() * 3);
     for (index, draft) in drafts.iter().enumerate() {
         let (soname, path, ..) = draft.names();
         let base = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        for name in [soname, Some(path), Some(base)].into_iter().flatten().filter(|name| !name.is_empty()) {
-            names.entry(name).or_insert(index);
-        }
+        names.extend([soname.unwrap_or_default(), path, base].map(|name| (name, index)));
     }
+    names.sort_unstable();
+    let find = |need: &[u8]| {
+        let first = names.partition_point(|&(name, _)| name < need);
+        names.get(first).filter(|&&(name, _)| name == need).map(|&(_, index)| index)
+    };
     let interpreter = drafts.iter().position(|draft| draft.names().3);
-    let provider = |need: &Vec<u8>| names.get(need.as_slice()).copied().or(interpreter);
+    let provider = |need: &Vec<u8>| find(need).or(interpreter);
     drafts.iter().map(|draft| draft.names().2.iter().filter_map(provider).collect()).collect()
 }
 

@@ -3,4 +3,6 @@
 pub(crate) mod call;
 pub(crate) mod frames;
 pub(crate) mod host;
+pub(crate) mod image;
+pub(crate) mod replace;
 pub(crate) mod tls;

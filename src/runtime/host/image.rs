@@ -178,7 +178,7 @@ impl Sketch {
             is_interpreter,
             global: permanent && !is_vdso,
             permanent,
-            static_symbols: is_static.then(|| StaticSymbols::new(origin.headers.clone(), path.clone())),
+            static_symbols: is_static.then(|| StaticSymbols::new(origin.headers, path.clone())),
             tables: Tables::new(&segments, &dynamic, permanent),
             relocations: relocations(&segments, &dynamic),
             print: if permanent { 0 } else { segments.print() },

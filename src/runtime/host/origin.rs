@@ -13,10 +13,10 @@
 
 use super::chain::Chain;
 use super::memory::{self, page_of};
-use super::segments::{self, Segments};
+use super::segments::{self, Headers, Segments};
 use super::tables::Tables;
 use crate::addr::{Bias, RunAddr, VmAddr};
-use crate::elf::{PHENT, ProgramHeader};
+use crate::elf::PHENT;
 use crate::error::ErrorKind;
 use crate::plan::Query;
 use crate::platform::{Auxv, auxv};
@@ -28,7 +28,7 @@ pub(super) struct Origin {
     /// The executable, unless only the list can tell.
     pub(super) main: Option<Segments>,
     /// Its program headers, as they are in its file.
-    pub(super) headers: Vec<u8>,
+    pub(super) headers: &'static [u8],
     /// An address in the dynamic linker, if the process has one.
     pub(super) interpreter: Option<RunAddr>,
     /// The system loader's list, if there is one.
@@ -47,9 +47,10 @@ impl Origin {
         let table =
             auxv(Auxv::Phdr).map(RunAddr).ok_or(ErrorKind::Host { what: "the kernel gave no program headers" })?;
         let count = auxv(Auxv::Phnum).filter(|&count| count <= u64::from(u16::MAX)).unwrap_or(0);
-        // SAFETY: the kernel says that this many program headers are there.
-        let headers = unsafe { memory::copy(table, count * PHENT as u64) };
-        let segments = Segments::new(&headers, |headers| bias(table, headers))
+        // SAFETY: the kernel says that this many program headers are there; nobody writes to them, and the executable is
+        // never unmapped.
+        let headers = unsafe { memory::borrow(table, count * PHENT as u64) };
+        let segments = Segments::new(headers, |headers| bias(table, headers))
             .ok_or(ErrorKind::Host { what: "the executable's program headers do not say where it is" })?;
         let base = auxv(Auxv::Base).map(RunAddr);
         if auxv(Auxv::Entry).is_some_and(|entry| !segments.is_code(RunAddr(entry))) {
@@ -68,7 +69,7 @@ impl Origin {
     }
 
     /// The kernel started the dynamic linker, as a program, and that did not say so.
-    fn of_interpreter(table: RunAddr, interpreter: Segments, headers: Vec<u8>) -> Result<Origin, ErrorKind> {
+    fn of_interpreter(table: RunAddr, interpreter: Segments, headers: &'static [u8]) -> Result<Origin, ErrorKind> {
         let chain =
             chain_of(&interpreter).ok_or(ErrorKind::Host { what: "the dynamic linker's list was not found" })?;
         Ok(Origin { main: None, headers, interpreter: Some(table), chain: Some(chain) })
@@ -76,13 +77,13 @@ impl Origin {
 }
 
 /// Where the image is whose program headers are at `table`.
-fn bias(table: RunAddr, headers: &[ProgramHeader]) -> Option<Bias> {
+fn bias(table: RunAddr, headers: Headers<'_>) -> Option<Bias> {
     let page = page_of(table);
     // SAFETY: the program headers are in this page, so it can be read.
-    let header = unsafe { memory::copy(page, (table.0 - page.0).min(64)) };
-    let is_header = segments::table_of(&header).is_some_and(|(offset, _)| page.0 + offset == table.0);
-    let start = headers.iter().find(|header| header.kind == ph::PT_LOAD && header.offset == 0);
-    let itself = headers.iter().find(|header| header.kind == ph::PT_PHDR);
+    let header = unsafe { memory::borrow(page, (table.0 - page.0).min(64)) };
+    let is_header = segments::table_of(header).is_some_and(|(offset, _)| page.0 + offset == table.0);
+    let start = headers.find(|header| header.kind == ph::PT_LOAD && header.offset == 0);
+    let itself = headers.find(|header| header.kind == ph::PT_PHDR);
     match (start, itself) {
         (Some(start), _) if is_header => Some(Bias(page.0.wrapping_sub(start.vaddr))),
         (_, Some(itself)) => Some(Bias(table.0.wrapping_sub(itself.vaddr))),
@@ -101,9 +102,8 @@ fn dynamic(segments: &Segments) -> Option<crate::elf::dynamic::Dynamic> {
 fn interpreter_at(base: RunAddr) -> Option<Segments> {
     // SAFETY: the kernel says that it mapped the dynamic linker at this address.
     let table = unsafe { segments::program_headers(page_of(base)) }?;
-    let start =
-        |headers: &[ProgramHeader]| headers.iter().find(|header| header.kind == ph::PT_LOAD).map(|load| load.vaddr);
-    Segments::new(&table, |headers| Some(Bias(base.0.wrapping_sub(start(headers)?))))
+    let start = |headers: Headers<'_>| Some(headers.find(|header| header.kind == ph::PT_LOAD)?.vaddr);
+    Segments::new(table, |headers| Some(Bias(base.0.wrapping_sub(start(headers)?))))
 }
 
 /// The list that belongs to a dynamic linker, by the symbols that debuggers look for.

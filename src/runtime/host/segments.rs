@@ -31,17 +31,31 @@ pub(super) struct Segments {
     pub(super) has_interpreter: bool,
 }
 
+/// Program headers, as they are in the file.
+#[derive(Clone, Copy)]
+pub(super) struct Headers<'a>(&'a [[u8; PHENT]]);
+
+impl Headers<'_> {
+    fn iter(&self) -> impl Iterator<Item = ProgramHeader> {
+        self.0.iter().map(ProgramHeader::decode)
+    }
+
+    /// The first one that is as asked.
+    pub(super) fn find(self, wanted: impl Fn(&ProgramHeader) -> bool) -> Option<ProgramHeader> {
+        self.iter().find(wanted)
+    }
+}
+
 impl Segments {
     /// Reads the program headers in `table`; `bias` gets them all, and says where the image is.
-    pub(super) fn new(table: &[u8], bias: impl Fn(&[ProgramHeader]) -> Option<Bias>) -> Option<Segments> {
-        let (rows, _) = table.as_chunks::<PHENT>();
-        let headers: Vec<_> = rows.iter().map(ProgramHeader::decode).collect();
-        let mut segments = Segments { bias: bias(&headers)?, ..Segments::default() };
-        for header in &headers {
-            segments.add(header)?;
+    pub(super) fn new(table: &[u8], bias: impl Fn(Headers<'_>) -> Option<Bias>) -> Option<Segments> {
+        let headers = Headers(table.as_chunks().0);
+        let mut segments = Segments { bias: bias(headers)?, ..Segments::default() };
+        for header in headers.iter() {
+            segments.add(&header)?;
         }
         let notes = headers.iter().filter(|header| header.kind == ph::PT_NOTE);
-        segments.build_id = notes.filter_map(|header| segments.read_build_id(header)).next();
+        segments.build_id = notes.filter_map(|header| segments.read_build_id(&header)).next();
         Some(segments)
     }
 
@@ -157,22 +171,16 @@ impl Segments {
 /// Reads the entries of the dynamic section at `at`, up to `DT_NULL`.
 ///
 /// # Safety
-/// A dynamic section is there, of an image that is loaded; or `at` is null.
+/// A dynamic section is there, of an image that is loaded and listed; or `at` is null.
 pub(super) unsafe fn read_dynamic(at: RunAddr) -> Dynamic {
-    let mut bytes = Vec::with_capacity(1024);
-    for entry in 0..MOST_ENTRIES {
-        if at.0 == 0 {
-            break;
-        }
-        // SAFETY: no entry before was `DT_NULL`, so this one is in the section.
-        let [tag, value]: [u64; 2] = unsafe { memory::read(RunAddr(at.0 + entry * 16)) };
-        if tag == 0 {
-            break;
-        }
-        bytes.extend(tag.to_le_bytes());
-        bytes.extend(value.to_le_bytes());
+    if at.0 == 0 {
+        return Dynamic::default();
     }
-    Dynamic::parse(&bytes)
+    // SAFETY: no entry before was `DT_NULL`, so this one is in the section.
+    let tag = |entry: u64| unsafe { memory::read::<u64>(RunAddr(at.0 + entry * 16)) };
+    let count = (0..MOST_ENTRIES).take_while(|&entry| tag(entry) != 0).count() as u64;
+    // SAFETY: these entries were just read. The system loader writes to them before it lists the image, not after.
+    Dynamic::parse(unsafe { memory::borrow(at, count * 16) })
 }
 
 /// The segments of an image that the system loader lists, from the ELF header in front of it.
@@ -205,29 +213,29 @@ fn lowest_table(link: &Link, dynamic: &Dynamic) -> Option<RunAddr> {
 pub(super) unsafe fn read_header(page: RunAddr, dynamic: RunAddr) -> Option<Segments> {
     // SAFETY: readable says the caller.
     let table = unsafe { program_headers(page) }?;
-    let segments = Segments::new(&table, |headers| {
-        let section = headers.iter().find(|header| header.kind == ph::PT_DYNAMIC)?;
+    let segments = Segments::new(table, |headers| {
+        let section = headers.find(|header| header.kind == ph::PT_DYNAMIC)?;
         Some(Bias(dynamic.0.wrapping_sub(section.vaddr)))
     })?;
     let first = segments.regions.first()?;
     (page_of(first.vm.start + segments.bias) == page).then_some(segments)
 }
 
-/// Copies the program headers of the image whose ELF header is at `page`, if one is.
+/// Borrows the program headers of the image whose ELF header is at `page`, if one is.
 ///
 /// # Safety
-/// The page can be read.
-pub(super) unsafe fn program_headers(page: RunAddr) -> Option<Vec<u8>> {
-    // SAFETY: the header is shorter than the page, which can be read.
-    let header = unsafe { memory::copy(page, EHSIZE) };
-    let (offset, size) = table_of(&header)?;
+/// The page can be read. The slice is not used after the image was unloaded.
+pub(super) unsafe fn program_headers(page: RunAddr) -> Option<&'static [u8]> {
+    // SAFETY: the header is shorter than the page, which can be read; nobody writes to headers.
+    let header = unsafe { memory::borrow(page, EHSIZE) };
+    let (offset, size) = table_of(header)?;
     let end = offset.checked_add(size).filter(|&end| end <= MOST_PAGES * PAGE)?;
     let mut pages = (PAGE..end).step_by(PAGE as usize);
     if !pages.all(|further| memory::is_readable(RunAddr(page.0 + further))) {
         return None;
     }
-    // SAFETY: every page up to the end of the table can be read.
-    Some(unsafe { memory::copy(RunAddr(page.0 + offset), size) })
+    // SAFETY: every page up to the end of the table can be read; nobody writes to headers.
+    Some(unsafe { memory::borrow(RunAddr(page.0 + offset), size) })
 }
 
 /// Offset and size of the program headers, if `header` is an ELF header of this machine's class and byte order.

@@ -28,13 +28,13 @@ const SHENT: usize = 64;
 #[derive(Debug)]
 pub(crate) struct StaticSymbols {
     /// The program headers in memory, which those of the file must equal.
-    headers: Vec<u8>,
+    headers: &'static [u8],
     path: Vec<u8>,
     table: OnceLock<Table>,
 }
 
 impl StaticSymbols {
-    pub(super) fn new(headers: Vec<u8>, path: Vec<u8>) -> StaticSymbols {
+    pub(super) fn new(headers: &'static [u8], path: Vec<u8>) -> StaticSymbols {
         StaticSymbols { headers, path, table: OnceLock::new() }
     }
 
@@ -48,7 +48,7 @@ impl StaticSymbols {
         let paths = [b"/proc/self/exe", self.path.as_slice()];
         paths.into_iter().find_map(|path| {
             let file = File::open(Path::new(OsStr::from_bytes(path))).ok()?;
-            Table::read(&file, &self.headers)
+            Table::read(&file, self.headers)
         })
     }
 }

@@ -1,0 +1,289 @@
+//! What callers hold: a [`Library`], and [`Symbol`]s of it. As libloading's users expect them.
+//!
+//! Invariant: an image that a `Library` refers to stays mapped for as long as the process lives, so an address found in
+//! it stays valid; what a `Symbol` is read as is what the caller of the `unsafe` [`Library::get`] says it is.
+
+use crate::addr::{Bias, RunAddr};
+use crate::error::{Error, ErrorKind, Stage};
+use crate::loader::Loader;
+use crate::plan::{Export, Found, Query, Symbols};
+use crate::registry::Member;
+use crate::runtime::image;
+use crate::symbol::SymbolKind;
+use std::ffi::{CStr, CString, OsStr};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The images that a lookup visits, in order: the library itself first.
+pub(crate) type Scope = Arc<[Member]>;
+
+/// A loaded library: an image that we loaded, or one that the host process already had.
+///
+/// Dropping it unmaps nothing: code and data of a library stay valid for as long as the process lives.
+#[derive(Clone)]
+pub struct Library {
+    scope: Scope,
+}
+
+/// Names that a lookup takes: text, bytes or C strings. One trailing NUL is not part of the name.
+pub trait SymbolName {
+    /// The bytes of the name, without a NUL.
+    fn bytes(&self) -> &[u8];
+}
+
+macro_rules! symbol_names {
+    ($($type:ty => |$name:ident| $bytes:expr),* $(,)?) => {$(
+        impl SymbolName for $type {
+            #[inline]
+            fn bytes(&self) -> &[u8] {
+                let $name = self;
+                let bytes: &[u8] = $bytes;
+                bytes.strip_suffix(b"\0").unwrap_or(bytes)
+            }
+        }
+    )*};
+}
+symbol_names! {
+    str => |name| name.as_bytes(),
+    String => |name| name.as_bytes(),
+    [u8] => |name| name,
+    Vec<u8> => |name| name,
+    CStr => |name| name.to_bytes(),
+    CString => |name| name.to_bytes(),
+}
+
+impl<const N: usize> SymbolName for [u8; N] {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        SymbolName::bytes(self.as_slice())
+    }
+}
+
+impl<T: SymbolName + ?Sized> SymbolName for &T {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        T::bytes(self)
+    }
+}
+
+impl Library {
+    pub(crate) fn new_in(scope: Scope) -> Library {
+        Library { scope }
+    }
+
+    /// Opens a library with the default [`Loader`]: a name is searched for as the system's loader would, a path (with a
+    /// slash) is opened as it is.
+    ///
+    /// # Errors
+    /// As [`Loader::open`].
+    ///
+    /// # Safety
+    /// As [`Loader::open`]: initialisers run.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sideload::Error> {
+    /// // SAFETY: zlib's initialisers do nothing harmful, and `crc32` has this type.
+    /// let crc = unsafe {
+    ///     let zlib = sideload::Library::open("libz.so.1")?;
+    ///     let crc32 = zlib.get::<extern "C" fn(u64, *const u8, u32) -> u64>("crc32")?;
+    ///     crc32(0, b"sideload".as_ptr(), 8)
+    /// };
+    /// assert_eq!(crc, 0xf26f_72ca);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub unsafe fn open(name: impl AsRef<OsStr>) -> Result<Library, Error> {
+        // SAFETY: the caller's promise is the same.
+        unsafe { Loader::new().open(name) }
+    }
+
+    /// The same as [`Library::open`], under the name that libloading gives it.
+    ///
+    /// # Errors
+    /// As [`Loader::open`].
+    ///
+    /// # Safety
+    /// As [`Loader::open`].
+    pub unsafe fn new(name: impl AsRef<OsStr>) -> Result<Library, Error> {
+        // SAFETY: the caller's promise is the same.
+        unsafe { Library::open(name) }
+    }
+
+    /// Looks a symbol up by name, in the library and then in what it needs: the default version of it.
+    ///
+    /// Takes no lock and allocates nothing, unless it fails.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSymbol`].
+    ///
+    /// # Safety
+    /// `T` must be a pointer-sized type that the symbol can be used as: a function pointer of its signature, or a
+    /// pointer to its data. If the symbol is an indirect function, its resolver runs.
+    #[inline]
+    pub unsafe fn get<T>(&self, name: impl SymbolName) -> Result<Symbol<'_, T>, Error> {
+        let name = name.bytes();
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.lookup(&Query::by_name(name)) }.map_or_else(|| Err(self.missing(name, None)), |at| Ok(Symbol::of(at)))
+    }
+
+    /// Looks a given version of a symbol up (`dlvsym`).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSymbol`].
+    ///
+    /// # Safety
+    /// As [`Library::get`].
+    pub unsafe fn get_versioned<T>(&self, name: impl SymbolName, version: impl SymbolName) -> Result<Symbol<'_, T>, Error> {
+        let (name, version) = (name.bytes(), version.bytes());
+        // SAFETY: the caller's promise is the same.
+        let found = unsafe { self.lookup(&Query::by_version(name, version)) };
+        found.map_or_else(|| Err(self.missing(name, Some(version))), |at| Ok(Symbol::of(at)))
+    }
+
+    /// The path of the library itself.
+    pub fn path(&self) -> &str {
+        match self.scope.first() {
+            Some(Member::Ours(instance)) => &instance.module.name,
+            Some(Member::Host(image)) => &image.name,
+            None => "",
+        }
+    }
+
+    /// Whether the two are handles of one instance.
+    pub fn is_same(&self, other: &Library) -> bool {
+        match (self.scope.first(), other.scope.first()) {
+            (Some(Member::Ours(one)), Some(Member::Ours(two))) => Arc::ptr_eq(one, two),
+            (Some(Member::Host(one)), Some(Member::Host(two))) => one.dynamic == two.dynamic,
+            _ => false,
+        }
+    }
+
+    /// Calls `each` with every symbol that the library itself exports.
+    pub fn exports(&self, each: impl FnMut(Export<'_>)) {
+        if let Some(member) = self.scope.first() {
+            member.symbols().exports(each);
+        }
+    }
+
+    pub(crate) fn root(&self) -> Option<&Member> {
+        self.scope.first()
+    }
+
+    /// # Safety
+    /// The resolver of an indirect function runs.
+    #[inline]
+    pub(crate) unsafe fn lookup(&self, query: &Query<'_>) -> Option<RunAddr> {
+        // SAFETY: the caller allows a resolver to run.
+        self.scope.iter().find_map(|member| unsafe { member.address(query) })
+    }
+
+    #[cold]
+    fn missing(&self, symbol: &[u8], version: Option<&[u8]>) -> Error {
+        let (symbol, version) = (symbol.to_vec(), version.map(<[u8]>::to_vec));
+        ErrorKind::NoSymbol { symbol, version }.at(self.path(), Stage::Lookup)
+    }
+}
+
+impl fmt::Debug for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Library").field(&self.path()).finish()
+    }
+}
+
+impl Member {
+    pub(crate) fn symbols(&self) -> &Symbols<'_> {
+        match self {
+            Member::Ours(instance) => &instance.symbols,
+            Member::Host(image) => image.symbols(),
+        }
+    }
+
+    #[inline]
+    fn find(&self, query: &Query<'_>) -> Option<Found> {
+        match self {
+            Member::Ours(instance) => instance.symbols.find(query),
+            Member::Host(image) => image.find(query),
+        }
+    }
+
+    /// The address of a function or a variable, without running anything.
+    pub(crate) fn data_or_code(&self, name: &[u8]) -> Option<RunAddr> {
+        let found = self.find(&Query::by_name(name))?;
+        match found.kind {
+            SymbolKind::Code | SymbolKind::Data => Some(found.vm + self.bias()),
+            SymbolKind::Absolute => Some(RunAddr(found.vm.0)),
+            SymbolKind::Ifunc | SymbolKind::Tls => None,
+        }
+    }
+
+    fn bias(&self) -> Bias {
+        match self {
+            Member::Ours(instance) => instance.bias(),
+            Member::Host(image) => image.bias(),
+        }
+    }
+
+    /// # Safety
+    /// The resolver of an indirect function runs.
+    #[inline]
+    pub(crate) unsafe fn address(&self, query: &Query<'_>) -> Option<RunAddr> {
+        let found = self.find(query)?;
+        let tls = match self {
+            Member::Ours(instance) => instance.tls.as_ref().map(|tls| tls.id()),
+            Member::Host(_) => None,
+        };
+        // SAFETY: the caller allows a resolver to run; the symbol is this image's.
+        unsafe { image::address(&found, self.bias(), tls) }
+    }
+}
+
+/// A symbol of a library, used as a `T`: a function pointer, or a pointer to data.
+pub struct Symbol<'lib, T> {
+    pointer: *const (),
+    library: PhantomData<(&'lib Library, T)>,
+}
+
+impl<T> Symbol<'_, T> {
+    #[inline]
+    fn of(at: RunAddr) -> Self {
+        const { assert!(size_of::<T>() == size_of::<*const ()>(), "a symbol is read as something pointer-sized") };
+        Symbol { pointer: at.0 as usize as *const (), library: PhantomData }
+    }
+
+    /// The address.
+    pub fn address(&self) -> RunAddr {
+        RunAddr(self.pointer.addr() as u64)
+    }
+}
+
+impl<T> Deref for Symbol<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `T` is as large as the pointer (asserted where a symbol is made), and the caller of `get` said that
+        // the address can be read as one.
+        unsafe { &*(&raw const self.pointer).cast::<T>() }
+    }
+}
+
+impl<T> Clone for Symbol<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Symbol<'_, T> {}
+
+impl<T> fmt::Debug for Symbol<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Symbol({:p})", self.pointer)
+    }
+}
+
+// SAFETY: a symbol is a `T` as far as threads are concerned.
+unsafe impl<T: Send> Send for Symbol<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Symbol<'_, T> {}

@@ -1,0 +1,344 @@
+//! The pipeline, top to bottom.
+
+use crate::audit::Policy;
+use crate::addr::RunAddr;
+use crate::error::{Error, ErrorKind, Stage};
+use crate::finder::FolderFinder;
+use crate::library::Library;
+use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, Present};
+use crate::registry::{ClaimError, NeedRef, REGISTRY, Snapshot};
+use crate::runtime::host::{self, HostImages};
+use crate::runtime::{image, replace};
+use crate::search::{SearchOptions, parse_library_path};
+use crate::stage::{Group, Mapped};
+use crate::symbol::{HostId, InstanceId, Provider, Resolve};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The largest span that is mapped unless told otherwise.
+const MAX_SPAN: u64 = 4 << 30;
+
+/// What happens during a load, for an observer.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A stage was completed for a module.
+    Done {
+        /// Which.
+        stage: Stage,
+        /// The module's path.
+        module: &'a str,
+    },
+    /// Code of a module is about to be called.
+    Foreign {
+        /// In which stage.
+        stage: Stage,
+        /// The module's path.
+        module: &'a str,
+        /// What is called.
+        address: RunAddr,
+    },
+    /// The code of a module has returned.
+    Native,
+}
+
+/// Told about each [`Event`] as it happens, in the thread that loads.
+pub type Observer = dyn Fn(&Event<'_>) + Send + Sync;
+
+/// How to load: where to search, what to admit, who supplies symbols, who watches.
+///
+/// ```no_run
+/// # fn main() -> Result<(), sideload::Error> {
+/// let loader = sideload::Loader::new().library_path("/opt/lib").max_span(1 << 30);
+/// // SAFETY: opening runs the library's initialisers.
+/// let library = unsafe { loader.open("libz.so.1") }?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Loader {
+    search: SearchOptions,
+    policy: Policy,
+    resolve: Option<Arc<dyn Resolve>>,
+    observer: Option<Arc<Observer>>,
+    global: bool,
+    max_span: u64,
+}
+
+impl Default for Loader {
+    fn default() -> Loader {
+        Loader::new()
+    }
+}
+
+impl Loader {
+    /// The system's own search folders, the default policy, nothing from the environment.
+    pub fn new() -> Loader {
+        let search = SearchOptions { secure: host::secure(), ..SearchOptions::host() };
+        let policy = Policy::default();
+        Loader { search, policy, resolve: None, observer: None, global: false, max_span: MAX_SPAN }
+    }
+
+    /// Adds a folder that is searched before the system's.
+    #[must_use]
+    pub fn library_path(mut self, folder: impl Into<PathBuf>) -> Loader {
+        self.search.library_path.push(folder.into());
+        self
+    }
+
+    /// Adds the folders of `LD_LIBRARY_PATH`, unless the process runs with more rights than its user.
+    #[must_use]
+    pub fn environment(mut self) -> Loader {
+        if !self.search.secure
+            && let Some(text) = std::env::var_os("LD_LIBRARY_PATH")
+        {
+            let more = parse_library_path(text.as_bytes(), None, &self.search);
+            self.search.library_path.extend(more);
+        }
+        self
+    }
+
+    /// Replaces all search options.
+    #[must_use]
+    pub fn search(mut self, options: SearchOptions) -> Loader {
+        self.search = SearchOptions { secure: options.secure || host::secure(), ..options };
+        self
+    }
+
+    /// Which findings refuse a load.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Loader {
+        self.policy = policy;
+        self
+    }
+
+    /// Asks `table` for every symbol before any image is asked.
+    #[must_use]
+    pub fn resolver(mut self, table: impl Resolve + 'static) -> Loader {
+        self.resolve = Some(Arc::new(table));
+        self
+    }
+
+    /// Tells `observer` what happens.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Loader {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Whether what is opened is visible to everything that is opened later (`RTLD_GLOBAL`).
+    #[must_use]
+    pub fn global(mut self, global: bool) -> Loader {
+        self.global = global;
+        self
+    }
+
+    /// The largest span, in bytes, that an image may ask for; 4 GiB unless set.
+    #[must_use]
+    pub fn max_span(mut self, bytes: u64) -> Loader {
+        self.max_span = bytes;
+        self
+    }
+
+    pub(crate) fn is_global(&self) -> bool {
+        self.global
+    }
+
+    #[inline]
+    pub(crate) fn observe(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.observer {
+            observer(event);
+        }
+    }
+
+    /// Finds, plans and links `name` and all that it needs: everything that can be decided without mapping anything.
+    ///
+    /// A name without a slash is searched for; one with a slash is a path.
+    ///
+    /// # Errors
+    /// Whatever is not found, malformed, refused or undefined.
+    pub fn link(&self, name: impl AsRef<OsStr>) -> Result<Link, Error> {
+        let name = name.as_ref().as_bytes().to_vec();
+        let text = String::from_utf8_lossy(&name).into_owned();
+        if host::exiting() {
+            return Err(ErrorKind::Exiting.at(text, Stage::Find));
+        }
+        let host = host::images().map_err(|kind| kind.at(&text, Stage::Link))?;
+        prepare(&host);
+        let snapshot = REGISTRY.snapshot();
+        let linked = self.link_with(&name, &host, snapshot)?;
+        Ok(Link { loader: self.clone(), name, host, snapshot, linked })
+    }
+
+    fn link_with(&self, name: &[u8], host: &HostImages, snapshot: &Snapshot) -> Result<Linked, Error> {
+        let statics = |name: &[u8]| host.main().and_then(|image| image.static_symbols.as_ref()?.find(name));
+        let needs: Vec<Vec<Provider>> =
+            snapshot.instances.iter().map(|instance| providers(&instance.needs, host, snapshot)).collect();
+        let inventory = inventory(host, snapshot, &needs, &statics);
+        let mut finder = FolderFinder::new(&self.search);
+        link::link(name, &inventory, &mut finder, self.resolve.as_deref(), self.max_span)
+    }
+
+    /// Opens `name`: finds it, plans it and all that it needs, and maps, relocates, seals and initialises what the
+    /// process does not have yet.
+    ///
+    /// # Errors
+    /// The first stage that fails; everything is then as it was, unless foreign code had run.
+    ///
+    /// # Safety
+    /// Runs the resolvers and initialisers of every module that is loaded: the caller vouches for what they do, as
+    /// for any code that is linked in.
+    pub unsafe fn open(&self, name: impl AsRef<OsStr>) -> Result<Library, Error> {
+        let sealed = {
+            let relocated = self.link(name)?.map()?.relocate()?;
+            // SAFETY: the caller vouches for the modules' code.
+            unsafe { relocated.run_resolvers() }?.seal()?
+        };
+        // SAFETY: as above.
+        unsafe { sealed.initialize() }
+    }
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Loader { search, policy, global, max_span, .. } = self;
+        let mut text = f.debug_struct("Loader");
+        text.field("search", search).field("policy", policy).field("global", global).field("max_span", max_span);
+        text.finish_non_exhaustive()
+    }
+}
+
+/// A linked group: nothing is mapped yet, and everything is decided.
+pub struct Link {
+    loader: Loader,
+    name: Vec<u8>,
+    host: Arc<HostImages>,
+    snapshot: &'static Snapshot,
+    linked: Linked,
+}
+
+impl Link {
+    /// What was decided.
+    pub fn plan(&self) -> &LinkPlan {
+        &self.linked.plan
+    }
+
+    /// The bytes of each module's file, in load order.
+    pub fn files(&self) -> impl Iterator<Item = &[u8]> {
+        self.linked.files.iter().map(|file| &*file.bytes)
+    }
+
+    /// The path of an image of the scope, new or not.
+    pub fn name_of(&self, provider: Provider) -> &str {
+        match provider {
+            Provider::New(id) => &self.linked.plan.module(id).name,
+            Provider::Loaded(InstanceId(id)) => &self.snapshot.instances[usize::from(id)].module.name,
+            Provider::Host(HostId(id)) => &self.host.images[usize::from(id)].name,
+        }
+    }
+
+    /// Applies the policy, claims the files, and maps the group.
+    ///
+    /// Where another thread is loading one of the files, this waits for it and links again.
+    ///
+    /// # Errors
+    /// The policy refuses, or the system does.
+    pub fn map(self) -> Result<Mapped, Error> {
+        Mapped::new(self.admit()?)
+    }
+
+    fn admit(mut self) -> Result<Group, Error> {
+        loop {
+            for module in &self.linked.plan.modules {
+                let admitted = self.loader.policy.admit(&module.plan);
+                admitted.map_err(|kind| kind.at(&module.name, Stage::Admit))?;
+            }
+            let plan = &self.linked.plan;
+            match REGISTRY.claim(plan.basis.epoch, &plan.modules) {
+                Ok(claim) => {
+                    let Link { loader, host, snapshot, linked, .. } = self;
+                    let Linked { plan, files } = linked;
+                    let claim = Some(claim);
+                    return Ok(Group { loader, host, snapshot, plan, files, images: Vec::new(), claim, foreign_ran: false });
+                }
+                Err(ClaimError::Moved) => {
+                    let Link { loader, name, .. } = self;
+                    self = loader.link(OsStr::from_bytes(&name))?;
+                }
+                Err(ClaimError::Cycle) => {
+                    let chain = plan.modules.iter().map(|module| module.name.clone()).collect();
+                    let name = String::from_utf8_lossy(&self.name).into_owned();
+                    return Err(ErrorKind::InitCycle { chain }.at(name, Stage::Admit));
+                }
+            }
+        }
+    }
+}
+
+/// Once per process, before anything is loaded.
+fn prepare(host: &HostImages) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        host::arm_exit_flag();
+        image::adopt_get_addr(host);
+    });
+}
+
+/// What the process has, for the linker.
+fn inventory<'a>(
+    host: &'a HostImages,
+    snapshot: &'a Snapshot,
+    needs: &'a [Vec<Provider>],
+    statics: &'a (dyn Fn(&[u8]) -> Option<crate::plan::Found> + Sync),
+) -> Inventory<'a> {
+    let host_images = host.images.iter().enumerate().map(|(index, image)| Present {
+        name: &image.name,
+        soname: image.soname.as_deref(),
+        stamp: None,
+        build_id: image.build_id(),
+        definitions: match &image.static_symbols {
+            Some(_) => Definitions::Names(statics),
+            None => Definitions::Table(image.symbols()),
+        },
+        global: image.global,
+        needs: host.needs(index),
+    });
+    let loaded = snapshot.instances.iter().zip(needs).map(|(instance, needs)| Present {
+        name: &instance.module.name,
+        soname: instance.module.plan.soname.as_deref(),
+        stamp: Some(instance.module.stamp),
+        build_id: instance.module.plan.build_id.as_deref(),
+        definitions: Definitions::Table(&instance.symbols),
+        global: instance.global,
+        needs,
+    });
+    Inventory {
+        epoch: snapshot.epoch,
+        host: host_images.collect(),
+        loaded: loaded.collect(),
+        static_host: host.is_static(),
+        replaced: replace::REPLACED,
+    }
+}
+
+/// An instance's needs by their place in this inventory.
+fn providers(needs: &[NeedRef], host: &HostImages, snapshot: &Snapshot) -> Vec<Provider> {
+    let place = |need: &NeedRef| match *need {
+        NeedRef::Host(dynamic) => {
+            let at = host.images.iter().position(|image| image.dynamic == dynamic)?;
+            Some(Provider::Host(HostId(at as u16)))
+        }
+        NeedRef::Ours(serial) => {
+            let at = snapshot.instances.iter().position(|instance| instance.serial == serial)?;
+            Some(Provider::Loaded(InstanceId(at as u16)))
+        }
+    };
+    needs.iter().filter_map(place).collect()
+}
+
+/// A path for the file that a plugin or a caller names, never searched for.
+pub(crate) fn as_path(path: &Path) -> PathBuf {
+    if path.as_os_str().as_bytes().contains(&b'/') { path.to_owned() } else { Path::new(".").join(path) }
+}

@@ -1,0 +1,355 @@
+//! A group on its way from plan to running code. Each stage consumes the one before it, and dropping any of them, by
+//! an error or on purpose, undoes everything: unmaps, gives up thread-local ids, deregisters frames, releases the claim
+//! on the files. Only once foreign code ran can nothing be undone, since it may have kept pointers to itself: then the
+//! group stays mapped for ever, belongs to nobody, and the next open makes a new one.
+
+use crate::addr::{Bias, RunAddr};
+use crate::error::{Error, ErrorKind, Stage};
+use crate::library::{Library, Scope};
+use crate::link::{ImageFile, LinkPlan, LinkedModule};
+use crate::loader::{Event, Loader};
+use crate::memory::{HostMemory, Memory};
+use crate::registry::{self, Claim, Init, Instance, Member, NeedRef, REGISTRY, Snapshot};
+use crate::relocate::{self, Addresses, Deferred, ThreadLocals};
+use crate::runtime::frames::{Frames, Unwinder};
+use crate::runtime::host::{HostImages, exiting};
+use crate::runtime::tls::{ModuleTls, host_alias};
+use crate::runtime::{call, host, image, replace};
+use crate::symbol::{ModuleId, Provider};
+use std::sync::Arc;
+
+/// One module of the group, mapped. The fields drop in this order: frames lie in memory, and so do thread-local images.
+#[derive(Debug)]
+pub(crate) struct MappedImage {
+    frames: Vec<Frames>,
+    tls: Option<ModuleTls>,
+    memory: HostMemory,
+}
+
+/// The group, whatever its stage.
+pub(crate) struct Group {
+    pub(crate) loader: Loader,
+    pub(crate) host: Arc<HostImages>,
+    pub(crate) snapshot: &'static Snapshot,
+    pub(crate) plan: LinkPlan,
+    pub(crate) files: Vec<ImageFile>,
+    pub(crate) images: Vec<MappedImage>,
+    pub(crate) claim: Option<Claim>,
+    /// Whether code of the group has run.
+    pub(crate) foreign_ran: bool,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if self.foreign_ran {
+            std::mem::forget(std::mem::take(&mut self.images));
+        }
+    }
+}
+
+impl Group {
+    fn module(&self, id: ModuleId) -> &LinkedModule {
+        self.plan.module(id)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        self.loader.observe(event);
+    }
+
+    fn done(&self, stage: Stage) {
+        for module in &self.plan.modules {
+            self.event(&Event::Done { stage, module: &module.name });
+        }
+    }
+
+    fn is_code(&self, at: RunAddr) -> bool {
+        let new = self.plan.modules.iter().zip(&self.images).any(|(module, image)| {
+            let vm = at.to_vm(image.memory.bias());
+            module.plan.region(vm, 1).is_some_and(|region| region.prot.execute)
+        });
+        new || self.snapshot.instances.iter().any(|instance| instance.executes(at)) || self.host.is_code(at)
+    }
+
+    fn thread_locals(&self, provider: Provider) -> ThreadLocals {
+        let ours = |tls: &Option<ModuleTls>| ThreadLocals { module: tls.as_ref().map(ModuleTls::id), offset: None };
+        match provider {
+            Provider::New(id) => ours(&self.images[usize::from(id.0)].tls),
+            Provider::Loaded(id) => ours(&self.snapshot.instances[usize::from(id.0)].tls),
+            Provider::Host(id) => self.host.tls_of(usize::from(id.0)).map_or(ThreadLocals::default(), |tls| {
+                let module = tls.module.or_else(|| tls.offset.and_then(host_alias));
+                ThreadLocals { module, offset: tls.offset }
+            }),
+        }
+    }
+
+    fn supplied(&self) -> Vec<RunAddr> {
+        let address = |row: &crate::link::Supplied| row.caller.or_else(|| replace::replacement(&row.name));
+        self.plan.supplied.iter().map(|row| address(row).unwrap_or_default()).collect()
+    }
+}
+
+/// Every segment of every module is mapped, and nothing is relocated.
+pub struct Mapped(pub(crate) Group);
+
+/// Every fixup that runs no code is applied.
+pub struct Relocated {
+    group: Group,
+    deferred: Vec<Vec<Deferred>>,
+}
+
+/// Every fixup is applied.
+pub struct Resolved(Group);
+
+/// What must not change any more is read-only, and the unwinders know the frames.
+pub struct Sealed {
+    group: Group,
+    left_out: usize,
+}
+
+impl Mapped {
+    pub(crate) fn new(mut group: Group) -> Result<Mapped, Error> {
+        for (module, file) in group.plan.modules.iter().zip(&group.files) {
+            let at = |kind: ErrorKind| kind.at(&module.name, Stage::Map);
+            let memory = HostMemory::map(&module.plan, &file.bytes).map_err(at)?;
+            let tls = image::register_tls(module, &memory).map_err(at)?;
+            group.images.push(MappedImage { frames: Vec::new(), tls, memory });
+        }
+        group.done(Stage::Map);
+        Ok(Mapped(group))
+    }
+
+    /// Where each module was mapped, in load order.
+    pub fn biases(&self) -> Vec<Bias> {
+        self.0.images.iter().map(|image| image.memory.bias()).collect()
+    }
+
+    /// Applies every fixup of the whole group that runs no code.
+    ///
+    /// # Errors
+    /// A fixup that cannot be applied. Nothing of the group stays mapped.
+    pub fn relocate(self) -> Result<Relocated, Error> {
+        let mut group = self.0;
+        let mut images = std::mem::take(&mut group.images);
+        let new = images.iter().map(|image| image.memory.bias()).collect();
+        let tls_ids: Vec<Option<u64>> = images.iter().map(|image| image.tls.as_ref().map(ModuleTls::id)).collect();
+        let tls = |provider: Provider| match provider {
+            Provider::New(id) => ThreadLocals { module: tls_ids[usize::from(id.0)], offset: None },
+            other => group.thread_locals(other),
+        };
+        let addresses = Addresses {
+            new,
+            loaded: group.snapshot.instances.iter().map(|instance| instance.bias()).collect(),
+            host: group.host.images.iter().map(|image| image.bias()).collect(),
+            supplied: group.supplied(),
+            tls: Some(&tls),
+        };
+        let mut deferred = Vec::with_capacity(images.len());
+        for (id, module) in group.plan.numbered() {
+            let at = usize::from(id.0);
+            let memory = &mut images[at].memory;
+            let bindings = &group.plan.bindings[at];
+            let rows = relocate::relocate(id, &module.plan, &group.files[at].bytes, bindings, &addresses, memory);
+            deferred.push(rows.map_err(|kind| kind.at(&module.name, Stage::Relocate))?);
+        }
+        drop(addresses);
+        group.images = images;
+        group.done(Stage::Relocate);
+        Ok(Relocated { group, deferred })
+    }
+}
+
+impl Relocated {
+    /// How many stores wait for an `IFUNC` resolver.
+    pub fn deferred(&self) -> usize {
+        self.deferred.iter().map(Vec::len).sum()
+    }
+
+    /// Runs the `IFUNC` resolvers, dependencies first, and stores what they choose.
+    ///
+    /// # Errors
+    /// A resolver that is not code: then none has run.
+    ///
+    /// # Safety
+    /// Runs code of the modules: the caller vouches for what it does.
+    pub unsafe fn run_resolvers(self) -> Result<Resolved, Error> {
+        let Relocated { mut group, deferred } = self;
+        let order = group.plan.init_order.clone();
+        for &id in &order {
+            for row in &deferred[usize::from(id.0)] {
+                if !group.is_code(row.resolver) {
+                    let kind = ErrorKind::EntryNotCode { what: "an IFUNC resolver".into(), target: row.resolver.0 };
+                    return Err(kind.at(&group.module(id).name, Stage::Resolve));
+                }
+            }
+        }
+        for &id in &order {
+            let at = usize::from(id.0);
+            for row in &deferred[at] {
+                group.foreign_ran = true;
+                let name = &group.plan.module(id).name;
+                group.loader.observe(&Event::Foreign { stage: Stage::Resolve, module: name, address: row.resolver });
+                // SAFETY: the resolver lies in code, its image is relocated, and the caller vouches for what it does.
+                let result = unsafe { call::resolver(row.resolver) };
+                let stored = relocate::complete(row, result, &mut group.images[at].memory);
+                stored.map_err(|kind| kind.at(&group.plan.module(id).name, Stage::Resolve))?;
+            }
+        }
+        group.event(&Event::Native);
+        group.done(Stage::Resolve);
+        Ok(Resolved(group))
+    }
+
+    /// Seals without running resolvers, for a rehearsal that runs no foreign code: what they would choose is missing,
+    /// so the group cannot be initialised.
+    ///
+    /// # Errors
+    /// As [`Resolved::seal`].
+    pub fn seal(self) -> Result<Sealed, Error> {
+        let left_out = self.deferred();
+        seal(self.group, left_out)
+    }
+}
+
+impl Resolved {
+    /// Makes read-only what must not change any more, and registers the frames with the unwinders.
+    ///
+    /// # Errors
+    /// The file changed under the mapping, the system refuses a protection, or the unwind tables are malformed.
+    pub fn seal(self) -> Result<Sealed, Error> {
+        seal(self.0, 0)
+    }
+}
+
+fn seal(mut group: Group, left_out: usize) -> Result<Sealed, Error> {
+    let unwinders = unwinders(&group.host);
+    for ((module, file), mapped) in group.plan.modules.iter().zip(&group.files).zip(&mut group.images) {
+        let at = |kind: ErrorKind| kind.at(&module.name, Stage::Seal);
+        crate::finder::unchanged(file).map_err(at)?;
+        for &range in &module.plan.seals {
+            mapped.memory.seal(range).map_err(at)?;
+        }
+        mapped.frames.extend(image::register_frames(module, &mapped.memory, &unwinders).map_err(at)?);
+    }
+    group.done(Stage::Seal);
+    Ok(Sealed { group, left_out })
+}
+
+/// Every unwinder of the host: the one that we are linked to, and those that images export.
+fn unwinders(host: &HostImages) -> Vec<Unwinder> {
+    let mut all = vec![Unwinder::own()];
+    all.extend(host.images.iter().filter_map(|host| image::unwinder(host)));
+    all
+}
+
+impl Sealed {
+    /// How many stores were left out because no resolver was run.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Runs the initialisers, needs first, and hands out the library.
+    ///
+    /// # Errors
+    /// An initialiser that is not code (none has run then), or resolvers that were left out.
+    ///
+    /// # Safety
+    /// Runs code of the modules: the caller vouches for what it does.
+    pub unsafe fn initialize(self) -> Result<Library, Error> {
+        let Sealed { mut group, left_out } = self;
+        let root = group.plan.modules.first().map_or(String::new(), |module| module.name.clone());
+        if left_out > 0 {
+            return Err(ErrorKind::unsupported("initialising a group whose resolvers were left out").at(root, Stage::Initialize));
+        }
+        if exiting() {
+            return Err(ErrorKind::Exiting.at(root, Stage::Initialize));
+        }
+        let entries = entries(&group)?;
+        let instances = publish(&mut group)?;
+        let scope = scope(&group, &instances);
+        wait_for_needs(&scope, &instances);
+        let arguments = host::arguments();
+        for (id, calls) in &entries {
+            let instance = &instances[usize::from(id.0)];
+            for &address in calls {
+                let module = &instance.module.name;
+                group.event(&Event::Foreign { stage: Stage::Initialize, module, address });
+                // SAFETY: checked to be code; everything that it needs is initialised, and the caller vouches for it.
+                unsafe { call::initializer(address, arguments) };
+            }
+            group.event(&Event::Native);
+            instance.init.finish();
+        }
+        group.done(Stage::Initialize);
+        Ok(Library::new_in(scope))
+    }
+}
+
+/// What to call for each module, in order, each checked to be code of a known image before any of it runs.
+fn entries(group: &Group) -> Result<Vec<(ModuleId, Vec<RunAddr>)>, Error> {
+    let mut all = Vec::with_capacity(group.plan.init_order.len());
+    for &id in &group.plan.init_order {
+        let module = group.module(id);
+        let memory = &group.images[usize::from(id.0)].memory;
+        let function = module.plan.init.function.map(|vm| memory.run(vm));
+        let array = module.plan.init.array.map(|range| call::array(&module.plan, memory, range)).unwrap_or_default();
+        // Empty slots are 0, or −1 as the linkers of old wrote at both ends.
+        let used = array.into_iter().filter(|entry| entry.0 != 0 && entry.0 != u64::MAX);
+        let calls: Vec<RunAddr> = function.into_iter().chain(used).collect();
+        if let Some(wrong) = calls.iter().find(|&&entry| !group.is_code(entry)) {
+            let kind = ErrorKind::EntryNotCode { what: "an initialiser".into(), target: wrong.0 };
+            return Err(kind.at(&module.name, Stage::Initialize));
+        }
+        all.push((id, calls));
+    }
+    Ok(all)
+}
+
+/// Makes instances of the group's modules and adds them to the registry: from now on other opens find them, and wait
+/// until they are initialised.
+fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
+    let modules = std::mem::take(&mut group.plan.modules);
+    let images = std::mem::take(&mut group.images);
+    let serials: Vec<u64> = modules.iter().map(|_| registry::next_serial()).collect();
+    let mut instances = Vec::with_capacity(modules.len());
+    for ((module, mapped), &serial) in modules.into_iter().zip(images).zip(&serials) {
+        let MappedImage { frames, tls, memory } = mapped;
+        let symbols = image::symbols(&module.plan, &memory).map_err(|kind| kind.at(&module.name, Stage::Initialize))?;
+        let needs = module.needs.iter().map(|need| need_ref(group, &serials, *need)).collect();
+        let (global, init) = (group.loader.is_global(), Init::by_this_thread());
+        instances.push(Arc::new(Instance { module, symbols, serial, needs, global, tls, init, _frames: frames, memory }));
+    }
+    if let Some(claim) = group.claim.take() {
+        REGISTRY.publish(claim, &instances);
+    }
+    Ok(instances)
+}
+
+fn need_ref(group: &Group, serials: &[u64], need: Provider) -> NeedRef {
+    match need {
+        Provider::New(id) => NeedRef::Ours(serials[usize::from(id.0)]),
+        Provider::Loaded(id) => NeedRef::Ours(group.snapshot.instances[usize::from(id.0)].serial),
+        Provider::Host(id) => NeedRef::Host(group.host.images[usize::from(id.0)].dynamic),
+    }
+}
+
+/// The group's scope, as images.
+fn scope(group: &Group, instances: &[Arc<Instance>]) -> Scope {
+    let member = |provider: &Provider| match provider {
+        Provider::New(id) => Member::Ours(Arc::clone(&instances[usize::from(id.0)])),
+        Provider::Loaded(id) => Member::Ours(Arc::clone(&group.snapshot.instances[usize::from(id.0)])),
+        Provider::Host(id) => Member::Host(Arc::clone(&group.host.images[usize::from(id.0)])),
+    };
+    group.plan.scope.iter().map(member).collect()
+}
+
+/// Blocks until everything of the scope that another thread initialises is done.
+fn wait_for_needs(scope: &Scope, new: &[Arc<Instance>]) {
+    for member in scope.iter() {
+        if let Member::Ours(instance) = member
+            && !new.iter().any(|new| Arc::ptr_eq(new, instance))
+        {
+            instance.init.wait();
+        }
+    }
+}
+
