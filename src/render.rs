@@ -86,14 +86,14 @@ pub fn fixups<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(FixupRo
 
 fn fixup_row<'a>(plan: &LoadPlan, symbols: &Symbols<'a>, fixup: &Fixup) -> Result<FixupRow<'a>, ErrorKind> {
     let place = fixup.place;
-    let (import, addend) = match fixup.kind {
+    let (named, addend) = match fixup.kind {
         FixupKind::Rebase { target } => return Ok(FixupRow::Rebase { place, target }),
         FixupKind::Resolver { target } => return Ok(FixupRow::Resolver { place, target }),
         FixupKind::Bind { import, addend, .. } | FixupKind::Tls { import, addend, .. } => (import, addend),
         FixupKind::Nothing => (None, 0),
     };
-    let symbol = match import {
-        Some(id) => Some(import_row(symbols, id)?.symbol),
+    let symbol = match named {
+        Some(id) => Some(import(symbols, id)?.symbol),
         None => None,
     };
     Ok(FixupRow::Bind { place, relocation: plan.fixup_name(&fixup.kind), symbol, addend })
@@ -106,7 +106,7 @@ fn fixup_row<'a>(plan: &LoadPlan, symbols: &Symbols<'a>, fixup: &Fixup) -> Resul
 pub fn imports<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(ImportRow<'a>)) -> Result<(), ErrorKind> {
     let symbols = plan.symbols(bytes)?;
     plan.imports(bytes, |id| {
-        each(import_row(&symbols, id)?);
+        each(import(&symbols, id)?);
         Ok(())
     })
 }
@@ -152,7 +152,11 @@ pub fn undefined<'a>(
     Ok(())
 }
 
-fn import_row<'a>(symbols: &Symbols<'a>, id: ImportId) -> Result<ImportRow<'a>, ErrorKind> {
+/// One import, by name.
+///
+/// # Errors
+/// An index outside the symbol table, or a name outside the string table.
+pub fn import<'a>(symbols: &Symbols<'a>, id: ImportId) -> Result<ImportRow<'a>, ErrorKind> {
     let row = symbols.import(id.symbol).ok_or(ErrorKind::Malformed {
         what: "relocation: symbol index outside the symbol table",
         place: Some(crate::error::Place::Entry(u64::from(id.symbol))),
