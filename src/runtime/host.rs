@@ -33,7 +33,6 @@ mod tls;
 
 pub(crate) use image::HostImage;
 pub(crate) use process::{Arguments, arguments, arm_exit_flag, exiting, secure};
-pub(crate) use statics::StaticSymbols;
 pub(crate) use tls::HostTls;
 
 use crate::addr::RunAddr;

@@ -8,7 +8,7 @@ use super::statics::StaticSymbols;
 use super::tables::Tables;
 use crate::addr::{Bias, RunAddr};
 use crate::elf::dynamic::Dynamic;
-use crate::plan::{Found, Query, Region, SearchPaths, Symbols, TlsTemplate};
+use crate::plan::{Found, Query, SearchPaths, Symbols, TlsTemplate};
 use crate::platform::{Auxv, auxv};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -58,11 +58,6 @@ impl HostImage {
     /// What must be added to an address of its file.
     pub(crate) fn bias(&self) -> Bias {
         self.segments.bias
-    }
-
-    /// Its segments, by the addresses of its file.
-    pub(crate) fn regions(&self) -> &[Region] {
-        &self.segments.regions
     }
 
     /// Its build id.

@@ -69,7 +69,7 @@ fn started_with() -> Option<(c_int, *const *const c_char)> {
 }
 
 /// The arguments as std knows them, in a vector of our own.
-fn rebuilt() -> (c_int, *const *const c_char) {
+pub(super) fn rebuilt() -> (c_int, *const *const c_char) {
     /// The vector, null-terminated; its strings are leaked.
     struct Vector(Vec<*const c_char>);
     // SAFETY: the strings are never written to nor freed.

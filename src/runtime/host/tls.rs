@@ -192,7 +192,7 @@ fn deduce(images: &HostImages, facts: &[Facts]) -> Vec<HostTls> {
 }
 
 /// From the thread pointer to this thread's block of a module of the start-up scope.
-fn block_offset(images: &HostImages, module: u64) -> Option<i64> {
+pub(super) fn block_offset(images: &HostImages, module: u64) -> Option<i64> {
     #[repr(C)]
     struct Index {
         module: u64,
