@@ -23,7 +23,6 @@ pub(crate) enum Failure {
     /// Standard output cannot be written.
     Output(io::Error),
     /// The arguments make no sense together.
-    #[expect(dead_code, reason = "no verb yet has arguments that only it can judge")]
     Usage(String),
 }
 

@@ -3,11 +3,18 @@
 //! Each verb is a module: its arguments, what it prints, and its JSON form. Exit status: 0 fine; 1 a file is refused,
 //! does not resolve or does not open; 2 usage.
 
+mod call;
 mod failure;
+mod invoke;
 mod json;
+mod link;
+mod load;
 mod locate;
+mod open;
 mod plan;
+mod sweep;
 mod symbols;
+mod value;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -25,21 +32,36 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  sideload call libz.so.1 zlibVersion --returns str
+  sideload load libLLVM-15.so.1 libz3.so.4 librsvg-2.so.2
+  sideload link librsvg-2.so.2 --bindings
   sideload plan /usr/lib/x86_64-linux-gnu/libz.so.1 --fixups
-  sideload symbols libcrypto.so.3 --json
+  sideload sweep /usr/lib/x86_64-linux-gnu --tsv result.tsv
 
 Exit status: 0 fine; 1 a file is refused, does not resolve or does not open; 2 usage.";
 
 #[derive(Subcommand)]
 enum Verb {
+    Call(call::Arguments),
+    Load(load::Arguments),
     Symbols(symbols::Arguments),
     Plan(plan::Arguments),
+    Link(link::Arguments),
+    Sweep(sweep::Arguments),
+    /// Opens one file and leaves word of it to its parent.
+    #[command(name = sweep::OPENER, hide = true)]
+    SweepOpener(sweep::OpenerArguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
+        Verb::Call(arguments) => call::run(&arguments),
+        Verb::Load(arguments) => load::run(&arguments),
         Verb::Symbols(arguments) => symbols::run(&arguments),
         Verb::Plan(arguments) => plan::run(&arguments),
+        Verb::Link(arguments) => link::run(&arguments),
+        Verb::Sweep(arguments) => sweep::run(&arguments),
+        Verb::SweepOpener(arguments) => sweep::run_opener(&arguments),
     };
     done.unwrap_or_else(failure::Failure::report)
 }

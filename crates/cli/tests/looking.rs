@@ -21,7 +21,7 @@ fn plan_prints_the_lines_of_the_contract() {
         (&["--exports"], &[" ifunc", "export everything_local@@EVERYTHING_1 0x0 tls"]),
     ];
     for (flags, expected) in cases {
-        let run = sideload(&["plan", &path]).args(*flags).run();
+        let run = sideload(&["plan", &path]).args(flags).run();
         assert_eq!((run.status, run.stderr.as_str()), (0, ""), "{flags:?}");
         for line in *expected {
             assert!(run.stdout.lines().any(|have| have.ends_with(line)), "{flags:?} lacks {line:?}:\n{}", run.stdout);

@@ -5,23 +5,23 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A static archive that every machine with a compiler has.
-pub const ARCHIVE: &str = "/usr/lib/x86_64-linux-gnu/libc.a";
+pub(crate) const ARCHIVE: &str = "/usr/lib/x86_64-linux-gnu/libc.a";
 
 /// What a run of the binary left.
-pub struct Run {
+pub(crate) struct Run {
     /// Its exit status.
-    pub status: i32,
+    pub(crate) status: i32,
     /// Its standard output.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// Its standard error.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 /// The binary, about to run.
-pub struct Sideload(Command);
+pub(crate) struct Sideload(Command);
 
 /// The binary with these arguments.
-pub fn sideload(arguments: &[&str]) -> Sideload {
+pub(crate) fn sideload(arguments: &[&str]) -> Sideload {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sideload"));
     command.args(arguments).stdin(Stdio::null()).env_remove("LD_LIBRARY_PATH");
     Sideload(command)
@@ -29,13 +29,13 @@ pub fn sideload(arguments: &[&str]) -> Sideload {
 
 impl Sideload {
     /// With more arguments.
-    pub fn args(mut self, arguments: &[&str]) -> Sideload {
+    pub(crate) fn args(mut self, arguments: &[&str]) -> Sideload {
         self.0.args(arguments);
         self
     }
 
     /// Runs it to its end, which is no signal.
-    pub fn run(mut self) -> Run {
+    pub(crate) fn run(mut self) -> Run {
         let output = self.0.output().expect("the binary starts");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let status = output.status.code().unwrap_or_else(|| panic!("{:?}: {}", self.0, output.status));
@@ -44,18 +44,18 @@ impl Sideload {
 }
 
 /// The document that these arguments print.
-pub fn json(arguments: &[&str]) -> serde_json::Value {
+pub(crate) fn json(arguments: &[&str]) -> serde_json::Value {
     let run = sideload(arguments).run();
     assert_eq!((run.status, run.stderr.as_str()), (0, ""), "{arguments:?}");
     serde_json::from_str(&run.stdout).expect("one document")
 }
 
 /// The path of a built fixture.
-pub fn fixture(name: &str) -> String {
+pub(crate) fn fixture(name: &str) -> String {
     path(&test_fixtures::build(name).path)
 }
 
 /// A path as an argument.
-pub fn path(path: &Path) -> String {
+pub(crate) fn path(path: &Path) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }

@@ -1,0 +1,238 @@
+//! `link`: the whole group that opening a library would load, with nothing mapped.
+
+use crate::failure::{Done, Failure, output};
+use crate::json::{self, optional, text};
+use crate::locate;
+use clap::Args;
+use serde::Serialize;
+use sideload::render::{self, ImportRow, Word};
+use sideload::symbol::{Definition, ModuleId, Provider};
+use sideload::{ErrorKind, Link, Loader, Stage};
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Shows what opening a library would load: the images, where each was found and what was tried, and in which order
+/// they are initialised. Nothing is mapped.
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Arguments {
+    /// A path, or a name that is searched as a loader would
+    lib: OsString,
+    /// Shows each import too, and what it is bound to
+    #[arg(long)]
+    bindings: bool,
+    /// Prints one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+const HELP: &str = "\
+Lines, in load order (the opened library, then what it needs, breadth-first):
+  load PATH (HOW IT WAS FOUND)
+  tried PATH (WHY IT WAS TRIED): WHY IT WAS PASSED OVER
+  need NAME new|loaded|host PATH                who provides it
+then, in the order in which lookups visit them and in which initialisers run:
+  scope new|loaded|host PATH
+  init PATH
+and with --bindings, by module:
+  bind PATH SYMBOL[@VERSION] CLASS new|loaded|host PATH VMADDR KIND
+  bind PATH SYMBOL[@VERSION] CLASS supplied|null
+
+`host` is an image of this very process, `supplied` a function of sideload itself, `null` a weak
+symbol that nobody defines.
+
+Exit status: 1 if something is not found or not defined; all undefined symbols are listed at once.
+
+Examples:
+  sideload link librsvg-2.so.2
+  sideload link libz.so.1 --bindings --json";
+
+pub(crate) fn run(arguments: &Arguments) -> Done {
+    let link = Loader::new().search(locate::options()).link(&arguments.lib)?;
+    let bindings = if arguments.bindings { Some(bindings(&link)?) } else { None };
+    if arguments.json {
+        json::print(&document(&link, bindings.as_deref()))?;
+    } else {
+        print(&link, bindings.as_deref().unwrap_or_default())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An image of the group, and where it comes from.
+#[derive(Serialize)]
+struct Image<'l> {
+    origin: &'static str,
+    path: &'l str,
+}
+
+fn image(link: &Link, provider: Provider) -> Image<'_> {
+    let origin = match provider {
+        Provider::New(_) => "new",
+        Provider::Loaded(_) => "loaded",
+        Provider::Host(_) => "host",
+    };
+    Image { origin, path: link.name_of(provider) }
+}
+
+fn print(link: &Link, bindings: &[Binding<'_>]) -> Result<(), Failure> {
+    let mut output = output();
+    let plan = link.plan();
+    for module in &plan.modules {
+        writeln!(output, "load {} ({})", module.name, module.source)?;
+        for tried in &module.tried {
+            writeln!(output, "tried {tried}")?;
+        }
+        for (need, &provider) in module.plan.needs.iter().zip(&module.needs) {
+            let Image { origin, path } = image(link, provider);
+            writeln!(output, "need {} {origin} {path}", Word(&need.name))?;
+        }
+    }
+    for &provider in &plan.scope {
+        let Image { origin, path } = image(link, provider);
+        writeln!(output, "scope {origin} {path}")?;
+    }
+    for &id in &plan.init_order {
+        writeln!(output, "init {}", plan.module(id).name)?;
+    }
+    for Binding { module, row, definition } in bindings {
+        write!(output, "bind {module} {} {} ", row.symbol, row.class_name())?;
+        match *definition {
+            Definition::At { provider, vm, kind } => {
+                let Image { origin, path } = image(link, provider);
+                writeln!(output, "{origin} {path} {vm} {}", kind.as_str())?;
+            }
+            Definition::Supplied(_) => writeln!(output, "supplied")?,
+            Definition::WeakNull | Definition::Unused => writeln!(output, "null")?,
+        }
+    }
+    Ok(output.flush()?)
+}
+
+/// One import of one module, and what it is bound to.
+struct Binding<'l> {
+    module: &'l str,
+    row: ImportRow<'l>,
+    definition: Definition,
+}
+
+/// All bindings, by module, each module's sorted by symbol and class.
+fn bindings(link: &Link) -> Result<Vec<Binding<'_>>, Failure> {
+    let plan = link.plan();
+    let mut all = Vec::new();
+    for (((_, module), bytes), bound) in plan.numbered().zip(link.files()).zip(&plan.bindings) {
+        let blame = |kind: ErrorKind| kind.at(&module.name, Stage::Link);
+        let symbols = module.plan.symbols(bytes).map_err(blame)?;
+        let start = all.len();
+        for (id, definition) in bound.iter() {
+            let row = render::import(&symbols, id).map_err(blame)?;
+            all.push(Binding { module: &module.name, row, definition });
+        }
+        all[start..].sort_by_key(|binding: &Binding<'_>| {
+            let symbol = binding.row.symbol;
+            (symbol.name, symbol.version, binding.row.class)
+        });
+    }
+    Ok(all)
+}
+
+#[derive(Serialize)]
+struct Document<'l> {
+    root: Image<'l>,
+    modules: Vec<Module<'l>>,
+    scope: Vec<Image<'l>>,
+    init_order: Vec<&'l str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bindings: Option<Vec<BindingJson<'l>>>,
+}
+
+/// In load order.
+#[derive(Serialize)]
+struct Module<'l> {
+    path: &'l str,
+    found_by: String,
+    tried: Vec<Tried>,
+    needs: Vec<Need<'l>>,
+    needed_by: Option<&'l str>,
+}
+
+#[derive(Serialize)]
+struct Tried {
+    path: String,
+    source: String,
+    outcome: String,
+}
+
+#[derive(Serialize)]
+struct Need<'l> {
+    name: String,
+    #[serde(flatten)]
+    provider: Image<'l>,
+}
+
+#[derive(Serialize)]
+struct BindingJson<'l> {
+    module: &'l str,
+    symbol: String,
+    version: Option<String>,
+    class: &'static str,
+    definition: DefinitionJson<'l>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "is", rename_all = "lowercase")]
+enum DefinitionJson<'l> {
+    At {
+        #[serde(flatten)]
+        provider: Image<'l>,
+        vm: u64,
+        kind: &'static str,
+    },
+    Supplied,
+    Null,
+}
+
+fn document<'l>(link: &'l Link, bindings: Option<&[Binding<'l>]>) -> Document<'l> {
+    let plan = link.plan();
+    Document {
+        root: image(link, plan.root),
+        modules: plan.numbered().map(|(id, _)| module(link, id)).collect(),
+        scope: plan.scope.iter().map(|&provider| image(link, provider)).collect(),
+        init_order: plan.init_order.iter().map(|&id| plan.module(id).name.as_str()).collect(),
+        bindings: bindings.map(|rows| rows.iter().map(|row| binding(link, row)).collect()),
+    }
+}
+
+fn module(link: &Link, id: ModuleId) -> Module<'_> {
+    let module = link.plan().module(id);
+    let tried = module.tried.iter().map(|tried| Tried {
+        path: tried.path.to_string_lossy().into_owned(),
+        source: tried.source.to_string(),
+        outcome: tried.outcome.to_string(),
+    });
+    let needs = module.plan.needs.iter().zip(&module.needs);
+    Module {
+        path: &module.name,
+        found_by: module.source.to_string(),
+        tried: tried.collect(),
+        needs: needs.map(|(need, &by)| Need { name: text(&need.name), provider: image(link, by) }).collect(),
+        needed_by: module.parent.map(|id| link.plan().module(id).name.as_str()),
+    }
+}
+
+fn binding<'l>(link: &'l Link, binding: &Binding<'l>) -> BindingJson<'l> {
+    let Binding { module, row, definition } = binding;
+    BindingJson {
+        module,
+        symbol: text(row.symbol.name),
+        version: optional(row.symbol.version),
+        class: row.class_name(),
+        definition: match *definition {
+            Definition::At { provider, vm, kind } => {
+                DefinitionJson::At { provider: image(link, provider), vm: vm.0, kind: kind.as_str() }
+            }
+            Definition::Supplied(_) => DefinitionJson::Supplied,
+            Definition::WeakNull | Definition::Unused => DefinitionJson::Null,
+        },
+    }
+}

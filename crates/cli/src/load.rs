@@ -1,0 +1,134 @@
+//! `load`: opens libraries for real, and times each stage.
+
+use crate::failure::{Done, Failure, REFUSED, diagnose, output};
+use crate::json;
+use crate::locate;
+use crate::open::{Opened, Until, open};
+use clap::Args;
+use serde::{Serialize, Serializer};
+use sideload::Loader;
+use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Display};
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Opens libraries, runs their initialisers, and prints how long each stage took.
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Arguments {
+    /// Paths, or names that are searched as a loader would; opened one after the other in this process
+    #[arg(required = true)]
+    lib: Vec<OsString>,
+    /// How far each open goes; then everything is undone
+    #[arg(long, value_name = "STAGE", value_enum, default_value = "initialised")]
+    until: Until,
+    /// Prints one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+const HELP: &str = "\
+A line a library: its path, the microseconds of each stage, and their sum. Time spent in IFUNC
+resolvers counts as `sealed`, which comes after them. Up to `--until sealed` no code of the library
+runs: IFUNC binds are left out, and the line says how many.
+
+Exit status: 1 if any of the libraries does not open; the others are opened all the same.
+
+Examples:
+  sideload load libz.so.1
+  sideload load libLLVM-15.so.1 libz3.so.4 libcrypto.so.3 --json
+  sideload load ./untrusted.so --until sealed";
+
+pub(crate) fn run(arguments: &Arguments) -> Done {
+    let loader = Loader::new().search(locate::options());
+    let mut rows = Vec::new();
+    let mut output = output();
+    for name in &arguments.lib {
+        let row = Row::of(name, open(&loader, name, arguments.until));
+        match &row.outcome {
+            _ if arguments.json => {}
+            Ok(_) => {
+                writeln!(output, "{row}")?;
+                // A line as soon as it is known: the next library may take its time, or the process with it.
+                output.flush()?;
+            }
+            Err(failure) => diagnose(failure),
+        }
+        rows.push(row);
+    }
+    let all_open = rows.iter().all(|row| row.outcome.is_ok());
+    if arguments.json {
+        json::print(&Document { libraries: rows.iter().map(RowJson::from).collect() })?;
+    }
+    Ok(if all_open { ExitCode::SUCCESS } else { REFUSED.into() })
+}
+
+struct Row {
+    name: String,
+    outcome: Result<Opened, Failure>,
+}
+
+impl Row {
+    fn of(name: &OsStr, outcome: Result<Opened, Failure>) -> Row {
+        Row { name: name.to_string_lossy().into_owned(), outcome }
+    }
+}
+
+fn total(opened: &Opened) -> Duration {
+    opened.times.iter().map(|(_, time)| *time).sum()
+}
+
+impl Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(opened) = &self.outcome else { return f.write_str(&self.name) };
+        write!(f, "{}:", opened.path)?;
+        for (stage, time) in &opened.times {
+            write!(f, " {} {} µs,", stage.as_str(), time.as_micros())?;
+        }
+        write!(f, " total {} µs", total(opened).as_micros())?;
+        if opened.left_out > 0 {
+            write!(f, " ({} IFUNC binds left out)", opened.left_out)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    libraries: Vec<RowJson<'a>>,
+}
+
+/// Microseconds by stage, in the order of the stages.
+struct Stages<'a>(&'a [(Until, Duration)]);
+
+impl Serialize for Stages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(stage, time)| (stage.as_str(), time.as_micros())))
+    }
+}
+
+#[derive(Serialize)]
+struct RowJson<'a> {
+    name: &'a str,
+    path: Option<&'a str>,
+    stages: Stages<'a>,
+    total: u128,
+    ifuncs_left_out: usize,
+    error: Option<String>,
+}
+
+impl<'a> From<&'a Row> for RowJson<'a> {
+    fn from(row: &'a Row) -> RowJson<'a> {
+        let opened = row.outcome.as_ref().ok();
+        let times = opened.map_or(&[][..], |opened| &opened.times);
+        RowJson {
+            name: &row.name,
+            path: opened.map(|opened| opened.path.as_str()),
+            stages: Stages(times),
+            total: opened.map_or(0, |opened| total(opened).as_micros()),
+            ifuncs_left_out: opened.map_or(0, |opened| opened.left_out),
+            error: row.outcome.as_ref().err().map(ToString::to_string),
+        }
+    }
+}
