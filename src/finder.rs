@@ -4,22 +4,27 @@ use crate::error::{ErrorKind, NotAnImage};
 use crate::image::Image;
 use crate::ldcache::LdCache;
 use crate::link::{FileBytes, FileStamp, Finder, ImageFile, LinkedModule};
+use crate::plan::LoadPlan;
 use crate::platform::unix::{self, FileKind};
 use crate::search::{Candidate, Outcome, Parent, Requester, SearchOptions, Source, Tried, candidates};
 use std::cell::OnceCell;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// See [`Loader::edit_plans`](crate::Loader::edit_plans).
+pub(crate) type PlanEdit = dyn Fn(&str, &mut LoadPlan) + Send + Sync;
+
 /// Searches as `ld.so(8)` describes.
 pub(crate) struct FolderFinder<'o> {
     options: &'o SearchOptions,
+    edit: Option<&'o PlanEdit>,
     /// `ld.so.cache`, mapped when the first search gets that far.
     cache: OnceCell<Option<memmap2::Mmap>>,
 }
 
 impl<'o> FolderFinder<'o> {
-    pub(crate) fn new(options: &'o SearchOptions) -> FolderFinder<'o> {
-        FolderFinder { options, cache: OnceCell::new() }
+    pub(crate) fn new(options: &'o SearchOptions, edit: Option<&'o PlanEdit>) -> FolderFinder<'o> {
+        FolderFinder { options, edit, cache: OnceCell::new() }
     }
 
     fn cache(&self) -> Option<LdCache<'_>> {
@@ -67,6 +72,12 @@ impl Finder for FolderFinder<'_> {
     fn stamp(&mut self, path: &Path) -> Option<FileStamp> {
         let file = unix::open(path).ok()?;
         unix::stat(&file).ok().map(|(stamp, _)| stamp)
+    }
+
+    fn edit(&self, name: &str, plan: &mut LoadPlan) {
+        if let Some(edit) = self.edit {
+            edit(name, plan);
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub mod render;
 pub mod search;
 
 // Link plan → running code. The files that may hold `unsafe` are listed in docs/UNSAFE.md.
+mod ledger;
 #[allow(unsafe_code)]
 mod library;
 #[allow(unsafe_code)]
@@ -60,6 +61,7 @@ mod stage;
 mod sync;
 
 pub use error::{Error, ErrorKind, Result, Stage};
+pub use ledger::{Ledger, ledger};
 pub use library::{Library, Symbol, SymbolName};
 pub use link::{FileStamp, LinkPlan};
 pub use loader::{Event, Link, Loader, Observer};

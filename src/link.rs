@@ -143,6 +143,11 @@ pub trait Finder {
 
     /// The identity of the file at `path`, if there is one: to compare with an image of the host.
     fn stamp(&mut self, path: &Path) -> Option<FileStamp>;
+
+    /// Changes the plan of a file that was found, before it is checked and linked: for rehearsals and tests.
+    fn edit(&self, name: &str, plan: &mut LoadPlan) {
+        let _ = (name, plan);
+    }
 }
 
 /// One module of the group.

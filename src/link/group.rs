@@ -94,7 +94,8 @@ impl Collector<'_, '_> {
             return Ok(provider);
         }
         let text = file.path.display().to_string();
-        let plan = crate::plan::plan(&file.bytes, &text)?;
+        let mut plan = crate::plan::plan(&file.bytes, &text)?;
+        self.finder.edit(&text, &mut plan);
         if let Some(provider) = self.host_twin(&plan, &file) {
             return Ok(provider);
         }

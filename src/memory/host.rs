@@ -61,6 +61,10 @@ impl HostMemory {
     ) -> Result<(), ErrorKind> {
         let whole = region.vm.pages(page).ok_or(ErrorKind::OutsideImage { what: "segment", range: region.vm })?;
         let backed = region.file_backed();
+        // Pages behind the file's end would kill with SIGBUS. A front end has checked this; an edited plan may be off.
+        crate::bytes::Bytes(bytes)
+            .slice(region.file.start.0, region.file.size)
+            .ok_or(ErrorKind::OutsideImage { what: "segment", range: region.vm })?;
         let mut mapped_end = whole.start;
         if backed.size > 0 {
             let pages = backed.pages(page).ok_or(ErrorKind::OutsideImage { what: "segment", range: backed })?;

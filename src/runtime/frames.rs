@@ -43,6 +43,7 @@ use std::io;
 use std::ops::Range;
 use std::ptr;
 use std::slice;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Sections up to this size are checked record by record.
 const WALK_WHOLE: u64 = 128 << 10;
@@ -203,8 +204,19 @@ impl Frames {
     }
 }
 
+impl Frames {
+    /// How many objects' frames are registered now.
+    pub(crate) fn live() -> usize {
+        LIVE.load(Ordering::Relaxed)
+    }
+}
+
+/// Values of [`Frames`] that exist.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
 impl Drop for Frames {
     fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
         for (unwinder, given) in self.registered.iter().rev() {
             for &frames in given.iter().rev() {
                 // SAFETY: exactly what was registered, and still as it was then.
@@ -271,6 +283,7 @@ impl Checked {
             }
             registered.push((unwinder, given));
         }
+        LIVE.fetch_add(1, Ordering::Relaxed);
         Frames { registered, _copy: self.copy }
     }
 }

@@ -127,6 +127,11 @@ impl ModuleTls {
     pub(crate) fn live_blocks() -> usize {
         BLOCKS.load(Ordering::Relaxed)
     }
+
+    /// Modules that have an id now.
+    pub(crate) fn live_modules() -> usize {
+        MODULES.iter().filter(|module| module.id.load(Ordering::Relaxed) != FREE).count()
+    }
 }
 
 impl Drop for ModuleTls {
