@@ -4,15 +4,15 @@
 //! is for the user to know.
 
 use crate::failure::{Done, Failure, output};
-use crate::invoke::{Registers, Returned, invoke};
+use crate::invoke::{Registers, Returned, call_symbol};
 use crate::json;
 use crate::locate;
 use crate::open::{Until, open};
 use crate::value::{Argument, Type};
 use clap::Args;
 use serde::Serialize;
-use sideload::{Library, Loader};
-use std::ffi::{OsStr, OsString};
+use sideload::Loader;
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -54,7 +54,9 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
     let loader = Loader::new().search(locate::options());
     let opened = open(&loader, &arguments.lib, Until::Initialised)?;
     if let Some(library) = &opened.library {
-        let returned = call(library, &arguments.symbol, &registers, arguments.returns)?;
+        let symbol = arguments.symbol.as_bytes();
+        // SAFETY: by the user's word, the symbol is a function that takes these arguments and returns this type.
+        let returned = unsafe { call_symbol(library, symbol, &registers, arguments.returns) }?;
         if arguments.json {
             let symbol = arguments.symbol.to_string_lossy();
             json::print(&Document { library: &opened.path, symbol: &symbol, returned: value(&returned) })?;
@@ -63,13 +65,6 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn call(library: &Library, symbol: &OsStr, registers: &Registers, returns: Type) -> Result<Returned, sideload::Error> {
-    // SAFETY: the symbol is a function, by the user's word, and read as its address.
-    let function = unsafe { library.get::<*const ()>(symbol.as_bytes()) }?;
-    // SAFETY: it takes these arguments and returns this type, by the user's word.
-    Ok(unsafe { invoke(*function, registers, returns) })
 }
 
 fn print(returned: &Returned) -> Result<(), Failure> {

@@ -9,6 +9,7 @@
 //! what the function takes is the user's word, which `call` has no way to check.
 
 use crate::value::{Argument, Type};
+use sideload::Library;
 use std::ffi::{CStr, CString};
 
 /// How many integers and pointers go to registers.
@@ -74,12 +75,31 @@ pub(crate) enum Returned {
     Text(Option<Vec<u8>>),
 }
 
+/// Looks a function up, calls it, and reads its result as `returns`.
+///
+/// # Errors
+/// There is no such symbol.
+///
+/// # Safety
+/// The symbol is what [`invoke`] needs.
+pub(crate) unsafe fn call_symbol(
+    library: &Library,
+    symbol: &[u8],
+    registers: &Registers,
+    returns: Type,
+) -> Result<Returned, sideload::Error> {
+    // SAFETY: a function, read as its address: the caller's promise.
+    let function = unsafe { library.get::<*const ()>(symbol) }?;
+    // SAFETY: the caller's promise.
+    Ok(unsafe { invoke(*function, registers, returns) })
+}
+
 /// Calls `function` and reads its result as `returns`.
 ///
 /// # Safety
 /// `function` is the address of a C function that takes these arguments, in registers, and returns that type; a
 /// returned `str` is null or points to a NUL-terminated string.
-pub(crate) unsafe fn invoke(function: *const (), registers: &Registers, returns: Type) -> Returned {
+unsafe fn invoke(function: *const (), registers: &Registers, returns: Type) -> Returned {
     match returns {
         Type::F32 => {
             // SAFETY: the caller's promise.
