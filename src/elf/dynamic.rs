@@ -204,11 +204,7 @@ impl Dynamic {
     /// Refuses what no loader honours when asked to open an object by itself.
     pub(crate) fn refuse(&self) -> Result<(), ErrorKind> {
         if self.flags_1 & DF_1_PIE != 0 {
-            return Err(ErrorKind::WrongTarget {
-                field: "DT_FLAGS_1",
-                found: "DF_1_PIE (a position-independent executable)".into(),
-                expected: "a shared object".into(),
-            });
+            return Err(ErrorKind::Refused { what: "DF_1_PIE: a position-independent executable" });
         }
         if self.flags_1 & DF_1_NOOPEN != 0 {
             return Err(ErrorKind::Refused { what: "DF_1_NOOPEN: the object asks not to be opened at run time" });

@@ -12,7 +12,7 @@ use crate::addr::{VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
 use crate::plan::{Fixup, FixupKind, LoadPlan};
-use crate::symbol::ImportId;
+use crate::symbol::{ImportId, Name};
 
 const RELR_WORD: u64 = 8;
 
@@ -28,9 +28,9 @@ pub fn fixups<E: From<ErrorKind>>(
 ) -> Result<(), E> {
     relr(plan, tables.relr.of(file), file, &mut each)?;
     rel(plan, tables.rel.of(file), file, &mut each)?;
-    rela(plan, tables.rela.of(file), &mut each)?;
+    rela(plan, tables, tables.rela.of(file), file, &mut each)?;
     if tables.plt_has_addends {
-        rela(plan, tables.plt.of(file), &mut each)
+        rela(plan, tables, tables.plt.of(file), file, &mut each)
     } else {
         rel(plan, tables.plt.of(file), file, &mut each)
     }
@@ -38,7 +38,9 @@ pub fn fixups<E: From<ErrorKind>>(
 
 fn rela<E: From<ErrorKind>>(
     plan: &LoadPlan,
+    tables: &Tables,
     table: &[u8],
+    file: &[u8],
     each: &mut impl FnMut(Fixup) -> Result<(), E>,
 ) -> Result<(), E> {
     let relative = machine::relative(plan.machine);
@@ -48,11 +50,21 @@ fn rela<E: From<ErrorKind>>(
         let fixup = if relocation.r_type == relative {
             Fixup { place: relocation.place, kind: FixupKind::Rebase { target: VmAddr(relocation.addend as u64) } }
         } else {
-            machine::lower(plan.machine, &relocation)?
+            machine::lower(plan.machine, &relocation).map_err(|kind| named(kind, tables, file, relocation.symbol))?
         };
         each(fixup)?;
     }
     Ok(())
+}
+
+/// Adds the name of its symbol to the error about a relocation.
+#[cold]
+fn named(kind: ErrorKind, tables: &Tables, file: &[u8], symbol: u32) -> ErrorKind {
+    let ErrorKind::Unsupported { what, place, symbol: None } = kind else { return kind };
+    let row = u64::from(symbol) * super::symbols::SYMENT as u64;
+    let name = Bytes(tables.symbols.of(file)).u32(row).filter(|_| symbol != 0);
+    let name = name.and_then(|at| Bytes(tables.strings.of(file)).c_str(u64::from(at)));
+    ErrorKind::Unsupported { what, place, symbol: name.map(|name| Name(name).to_string()) }
 }
 
 #[inline]
@@ -150,9 +162,9 @@ pub fn imports<E: From<ErrorKind>>(
     let rela_bytes = tables.rela.of(file);
     let skip = usize::try_from(tables.relative_count).unwrap_or(usize::MAX).saturating_mul(24).min(rela_bytes.len());
     rel(plan, tables.rel.of(file), file, &mut visit)?;
-    rela(plan, &rela_bytes[skip..], &mut visit)?;
+    rela(plan, tables, &rela_bytes[skip..], file, &mut visit)?;
     if tables.plt_has_addends {
-        rela(plan, tables.plt.of(file), &mut visit)
+        rela(plan, tables, tables.plt.of(file), file, &mut visit)
     } else {
         rel(plan, tables.plt.of(file), file, &mut visit)
     }
