@@ -58,9 +58,7 @@ impl<'a> Bytes<'a> {
     /// The bytes of the NUL-terminated string at `offset`, without its NUL; `None` where no NUL follows.
     #[inline]
     pub fn c_str(self, offset: u64) -> Option<&'a [u8]> {
-        let rest = self.from(offset)?;
-        let end = rest.iter().position(|&byte| byte == 0)?;
-        Some(&rest[..end])
+        std::ffi::CStr::from_bytes_until_nul(self.from(offset)?).ok().map(std::ffi::CStr::to_bytes)
     }
 
     /// Whether the NUL-terminated string at `offset` equals `name`: no scan for the end of a string that differs.

@@ -178,7 +178,7 @@ pub enum Tables {
 
 /// A symbol table that can be searched. Both formats look a name up in it; only what they hash differs.
 pub type Symbols<'a> = elf::symbols::SymbolTable<'a>;
-pub use elf::symbols::{Found, NeededVersion, Query};
+pub use elf::symbols::{Filter, Found, NeededVersion, Query};
 
 /// One change that relocation makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -335,13 +335,6 @@ impl LoadPlan {
     pub fn symbols<'a>(&self, bytes: &'a [u8]) -> Result<Symbols<'a>, ErrorKind> {
         match &self.tables {
             Tables::Elf(tables) => elf::symbols::SymbolTable::from_file(tables, bytes),
-        }
-    }
-
-    /// The versions that the image needs from others.
-    pub fn needed_versions<'a>(&self, bytes: &'a [u8], symbols: &Symbols<'a>) -> Vec<NeededVersion<'a>> {
-        match &self.tables {
-            Tables::Elf(tables) => symbols.needed_versions(&tables.parts(|extent| extent.of(bytes))),
         }
     }
 

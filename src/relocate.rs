@@ -74,12 +74,13 @@ pub fn relocate<M: Memory>(
 ) -> Result<Vec<Deferred>, ErrorKind> {
     let bias = memory.bias();
     let mut rest = Rest { module, bindings, addresses, bias, deferred: Vec::new() };
-    plan.fixups(file, |fixup| match fixup.kind {
+    // A boxed error keeps the result of the common case in registers.
+    let applied = plan.fixups::<Box<ErrorKind>>(file, |fixup| match fixup.kind {
         // Nearly all fixups of a big library are of this kind, so it stays a load, an add and a store.
-        FixupKind::Rebase { target } => memory.store_u64(fixup.place, (target + bias).0),
-        _ => rest.apply(&fixup, memory),
-    })?;
-    Ok(rest.deferred)
+        FixupKind::Rebase { target } => Ok(memory.store_u64(fixup.place, (target + bias).0)?),
+        _ => Ok(rest.apply(&fixup, memory)?),
+    });
+    applied.map(|()| rest.deferred).map_err(|kind| *kind)
 }
 
 /// Stores what a resolver returned.
@@ -137,8 +138,8 @@ impl Rest<'_, '_> {
     }
 
     fn supplied(&self, place: VmAddr, index: u32) -> Result<RunAddr, ErrorKind> {
-        let missing = ErrorKind::malformed("bindings: a supplied symbol has no address", Place::Vm(place));
-        self.addresses.supplied.get(index as usize).copied().ok_or(missing)
+        let missing = || ErrorKind::malformed("bindings: a supplied symbol has no address", Place::Vm(place));
+        self.addresses.supplied.get(index as usize).copied().ok_or_else(missing)
     }
 
     /// What an import is bound to; no import stands for the start of this very image.

@@ -46,7 +46,7 @@ pub const fn relative(machine: Machine) -> u32 {
 ///
 /// # Errors
 /// A type that only object files have, that is reserved, or that no shared object may have.
-#[inline]
+#[inline(always)] // half a million times a library, and nearly always one of three types
 pub fn lower(machine: Machine, relocation: &Relocation) -> Result<Fixup, ErrorKind> {
     let kind = match machine {
         Machine::X86_64 => x86_64(relocation)?,
@@ -55,6 +55,7 @@ pub fn lower(machine: Machine, relocation: &Relocation) -> Result<Fixup, ErrorKi
     Ok(Fixup { place: relocation.place, kind })
 }
 
+#[inline]
 fn x86_64(relocation: &Relocation) -> Result<FixupKind, ErrorKind> {
     Ok(match relocation.r_type {
         reloc::R_X86_64_RELATIVE => rebase(relocation),
@@ -147,10 +148,12 @@ fn tls(relocation: &Relocation, model: TlsModel) -> FixupKind {
     FixupKind::Tls { model, import: import(relocation, Class::Tls), addend: relocation.addend }
 }
 
+#[cold]
 fn refused(what: &'static str, relocation: &Relocation) -> ErrorKind {
     ErrorKind::Unsupported { what, place: Some(crate::error::Place::Vm(relocation.place)), symbol: None }
 }
 
+#[cold]
 fn unknown(relocation: &Relocation) -> ErrorKind {
     ErrorKind::UnknownRelocation { r_type: relocation.r_type, place: relocation.place }
 }

@@ -4,11 +4,13 @@
 //! Source: the System V gABI, chapters 4 and 5, and the psABI of each machine.
 
 pub mod dynamic;
+pub mod hash;
 pub mod machine;
 pub mod notes;
 pub mod relocs;
 pub mod segments;
 pub mod symbols;
+pub mod versions;
 
 pub use dynamic::Tables;
 

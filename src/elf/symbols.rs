@@ -7,6 +7,9 @@
 //! describes, binutils' `bfd/elflink.c` and glibc's `elf/dl-lookup.c`.
 
 use super::dynamic::Tables;
+pub use super::hash::Filter;
+use super::hash::{GnuHash, SysvHash, gnu_hash, sysv_hash};
+pub use super::versions::{NeededVersion, Versions};
 use crate::addr::VmAddr;
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
@@ -150,148 +153,25 @@ impl<'q> Query<'q> {
     pub fn name(&self) -> &'q [u8] {
         self.name
     }
-}
 
-/// The hash of `DT_GNU_HASH`: Bernstein's, modulo 2^32.
-#[inline]
-pub fn gnu_hash(name: &[u8]) -> u32 {
-    name.iter().fold(5381u32, |hash, &byte| hash.wrapping_mul(33).wrapping_add(u32::from(byte)))
-}
-
-/// The hash of `DT_HASH` and of version names (gABI figure 5-13).
-pub fn sysv_hash(name: &[u8]) -> u32 {
-    name.iter().fold(0u32, |hash, &byte| {
-        let hash = (hash << 4).wrapping_add(u32::from(byte));
-        let high = hash & 0xf000_0000;
-        (hash ^ (high >> 24)) & !high
-    })
-}
-
-/// `DT_GNU_HASH`: header { nbuckets, symoffset, bloom words, bloom shift }, bloom filter, buckets, chains.
-#[derive(Clone, Copy, Debug)]
-struct GnuHash<'a> {
-    bloom: &'a [[u8; 8]],
-    bloom_shift: u32,
-    first_symbol: u32,
-    buckets: &'a [[u8; 4]],
-    /// One word a symbol from `first_symbol` on: its hash, with bit 0 set on the last one of a bucket.
-    chains: &'a [[u8; 4]],
-}
-
-impl<'a> GnuHash<'a> {
-    fn parse(table: &'a [u8]) -> Option<GnuHash<'a>> {
-        let bytes = Bytes(table);
-        let (buckets, first_symbol) = (bytes.u32(0)?, bytes.u32(4)?);
-        let (bloom_words, bloom_shift) = (bytes.u32(8)?, bytes.u32(12)?);
-        if buckets == 0 || !bloom_words.is_power_of_two() || bloom_shift >= 32 {
-            return None;
-        }
-        let bloom_size = u64::from(bloom_words) * 8;
-        let bucket_size = u64::from(buckets) * 4;
-        Some(GnuHash {
-            bloom: bytes.slice(16, bloom_size)?.as_chunks().0,
-            bloom_shift,
-            first_symbol,
-            buckets: bytes.slice(16 + bloom_size, bucket_size)?.as_chunks().0,
-            chains: bytes.from(16 + bloom_size + bucket_size)?.as_chunks().0,
-        })
-    }
-
+    /// The hash of `DT_GNU_HASH` of the name.
     #[inline]
-    fn bloom_word(&self, hash: u32) -> u64 {
-        u64::from_le_bytes(self.bloom[(hash >> 6) as usize & (self.bloom.len() - 1)])
+    pub fn hash(&self) -> u32 {
+        self.gnu_hash
     }
 
-    /// Whether the filter lets a name of this hash through; if not, the table does not hold it.
-    #[inline]
-    fn may_hold(&self, hash: u32) -> bool {
-        let word = self.bloom_word(hash);
-        (word >> (hash & 63)) & (word >> ((hash >> self.bloom_shift) & 63)) & 1 == 1
-    }
-
-    /// The same for a hash whose bit 0 is unknown, as it is in another table's chain.
-    #[inline]
-    fn may_hold_either(&self, hash: u32) -> bool {
-        self.may_hold(hash & !1) || self.may_hold(hash | 1)
-    }
-
-    /// Visits the symbols whose chain word carries `hash`, until one is accepted.
-    #[inline]
-    fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
-        if !self.may_hold(hash) {
-            return None;
-        }
-        let bucket = u32::from_le_bytes(self.buckets[hash as usize % self.buckets.len()]);
-        let mut at = bucket.checked_sub(self.first_symbol)?;
-        loop {
-            let word = u32::from_le_bytes(*self.chains.get(at as usize)?);
-            if word | 1 == hash | 1
-                && let Some(found) = accept(at + self.first_symbol)
-            {
-                return Some(found);
-            }
-            if word & 1 == 1 {
-                return None;
-            }
-            at += 1;
+    /// The version asked for.
+    pub fn version(&self) -> Option<&'q [u8]> {
+        match self.version {
+            Wanted::Exactly { version, .. } => Some(version.name),
+            _ => None,
         }
     }
 
-    /// How many symbols there are: the end of the chain of the highest bucket.
-    fn count(&self) -> u32 {
-        let highest = self.buckets.iter().map(|&bucket| u32::from_le_bytes(bucket)).max().unwrap_or(0);
-        let Some(start) = highest.checked_sub(self.first_symbol) else { return self.first_symbol };
-        let rest = self.chains.get(start as usize..).unwrap_or_default();
-        let chain = rest.iter().take_while(|&&word| u32::from_le_bytes(word) & 1 == 0).count();
-        highest.saturating_add(chain as u32 + 1)
+    /// How the definition will be used.
+    pub fn class(&self) -> Class {
+        self.class
     }
-}
-
-/// `DT_HASH`: { nbucket, nchain }, buckets, chains.
-#[derive(Clone, Copy, Debug)]
-struct SysvHash<'a> {
-    buckets: &'a [[u8; 4]],
-    chains: &'a [[u8; 4]],
-}
-
-impl<'a> SysvHash<'a> {
-    fn parse(table: &'a [u8]) -> Option<SysvHash<'a>> {
-        let bytes = Bytes(table);
-        let (buckets, chains) = (u64::from(bytes.u32(0)?), u64::from(bytes.u32(4)?));
-        if buckets == 0 {
-            return None;
-        }
-        Some(SysvHash {
-            buckets: bytes.slice(8, buckets * 4)?.as_chunks().0,
-            chains: bytes.slice(8 + buckets * 4, chains * 4)?.as_chunks().0,
-        })
-    }
-
-    fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
-        let mut symbol = u32::from_le_bytes(self.buckets[hash as usize % self.buckets.len()]);
-        // A chain longer than the table is a cycle.
-        for _ in 0..self.chains.len() {
-            if symbol == 0 {
-                return None;
-            }
-            if let Some(found) = accept(symbol) {
-                return Some(found);
-            }
-            symbol = u32::from_le_bytes(*self.chains.get(symbol as usize)?);
-        }
-        None
-    }
-}
-
-/// One row of the version table, by version index: defined by this file, or needed from another.
-#[derive(Clone, Copy, Debug, Default)]
-struct VersionRow {
-    hash: u32,
-    name: u32,
-    /// The needed file's name; 0 where the version is defined here.
-    file: u32,
-    hidden: bool,
-    known: bool,
 }
 
 /// The raw tables, borrowed from a file or from memory.
@@ -321,17 +201,7 @@ pub struct SymbolTable<'a> {
     gnu: Option<GnuHash<'a>>,
     sysv: Option<SysvHash<'a>>,
     versym: Option<&'a [[u8; 2]]>,
-    versions: Vec<VersionRow>,
-    defines_versions: bool,
-}
-
-/// A version that a file needs, from `DT_VERNEED`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NeededVersion<'a> {
-    /// The version, and the file to define it.
-    pub version: Version<'a>,
-    /// Whether the file works without it (`VER_FLG_WEAK`).
-    pub weak: bool,
+    versions: Versions<'a>,
 }
 
 impl<'a> SymbolTable<'a> {
@@ -358,47 +228,14 @@ impl<'a> SymbolTable<'a> {
             Some(table) if gnu.is_none() => Some(SysvHash::parse(table).ok_or(malformed("DT_HASH"))?),
             _ => None,
         };
-        let mut table = SymbolTable {
+        Ok(SymbolTable {
             symbols: parts.symbols.as_chunks().0,
             strings: Bytes(parts.strings),
             gnu,
             sysv,
             versym: parts.versym.map(|table| table.as_chunks().0),
-            versions: Vec::new(),
-            defines_versions: parts.verdef.is_some(),
-        };
-        if let Some((bytes, count)) = parts.verdef {
-            table.read_verdef(Bytes(bytes), count).ok_or(malformed("DT_VERDEF"))?;
-        }
-        if let Some((bytes, count)) = parts.verneed {
-            needed_versions(bytes, count, |row, index| table.set_version(index, row)).ok_or(malformed("DT_VERNEED"))?;
-        }
-        Ok(table)
-    }
-
-    /// `Verdef` { version u16, flags u16, ndx u16, cnt u16, hash u32, aux u32, next u32 }, `Verdaux` { name u32, … }.
-    fn read_verdef(&mut self, bytes: Bytes<'a>, count: u64) -> Option<()> {
-        let mut at = 0u64;
-        for _ in 0..count {
-            let index = bytes.u16(at + 4)? & VERSION_INDEX;
-            let (hash, aux, next) = (bytes.u32(at + 8)?, bytes.u32(at + 12)?, bytes.u32(at + 16)?);
-            let name = bytes.u32(at + u64::from(aux))?;
-            self.set_version(index, VersionRow { hash, name, file: 0, hidden: false, known: true });
-            if next == 0 {
-                break;
-            }
-            at += u64::from(next);
-        }
-        Some(())
-    }
-
-    fn set_version(&mut self, index: u16, row: VersionRow) {
-        let index = usize::from(index);
-        if index >= self.versions.len() {
-            // At most 2^15 rows of 16 bytes, whatever the file says.
-            self.versions.resize(index + 1, VersionRow::default());
-        }
-        self.versions[index] = row;
+            versions: Versions::read(Bytes(parts.strings), parts.verdef, parts.verneed)?,
+        })
     }
 
     #[inline]
@@ -416,42 +253,19 @@ impl<'a> SymbolTable<'a> {
         self.versym?.get(index as usize).map(|&raw| u16::from_le_bytes(raw))
     }
 
-    fn version_row(&self, versym: u16) -> Option<&VersionRow> {
-        self.versions.get(usize::from(versym & VERSION_INDEX)).filter(|row| row.known)
+    fn version_row(&self, versym: u16) -> Option<&Version<'a>> {
+        self.versions.row(versym & VERSION_INDEX)
     }
 
-    fn version(&self, row: &VersionRow) -> Option<Version<'a>> {
-        let file = (row.file != 0).then(|| self.strings.c_str(u64::from(row.file))).flatten();
-        Some(Version { name: self.strings.c_str(u64::from(row.name))?, hash: row.hash, file })
+    /// The versions that the file defines, and those that it needs.
+    pub fn versions(&self) -> &Versions<'a> {
+        &self.versions
     }
 
-    /// Whether the file defines any versions; one that does not satisfies every request for a version.
-    pub fn defines_versions(&self) -> bool {
-        self.defines_versions
-    }
-
-    /// Whether the file defines this version.
-    pub fn defines(&self, wanted: &Version<'_>) -> bool {
-        self.versions.iter().any(|row| {
-            row.known
-                && row.file == 0
-                && row.hash == wanted.hash
-                && self.strings.c_str_is(u64::from(row.name), wanted.name)
-        })
-    }
-
-    /// The versions that the file needs from others.
-    pub fn needed_versions(&self, parts: &Parts<'a>) -> Vec<NeededVersion<'a>> {
-        let mut needed = Vec::new();
-        if let Some((bytes, count)) = parts.verneed {
-            // Checked when the table was made: what can be read has been.
-            let _ = needed_versions(bytes, count, |row, _| {
-                if let Some(version) = self.version(&row) {
-                    needed.push(NeededVersion { version, weak: row.hidden });
-                }
-            });
-        }
-        needed
+    /// The hash table's filter, which tells most names that the file does not define.
+    #[inline]
+    pub fn filter(&self) -> Option<Filter<'a>> {
+        self.gnu.as_ref().map(GnuHash::filter)
     }
 
     /// Finds a definition that others may use.
@@ -495,9 +309,7 @@ impl<'a> SymbolTable<'a> {
             Wanted::Default if number > VERSION_GLOBAL => !hidden,
             Wanted::Default => true,
             Wanted::Exactly { version, hidden: strict } => match self.version_row(versym) {
-                Some(row) if row.hash == version.hash && self.strings.c_str_is(u64::from(row.name), version.name) => {
-                    true
-                }
+                Some(row) if row.hash == version.hash && row.name == version.name => true,
                 Some(row) => !(*strict || hidden || row.hash != 0) && number <= VERSION_GLOBAL,
                 None => !*strict && !hidden && number <= VERSION_GLOBAL,
             },
@@ -510,17 +322,11 @@ impl<'a> SymbolTable<'a> {
         Some(ImportRow { table: self, index, symbol: self.symbol(index)? })
     }
 
-    /// Whether this table can be told, from its filter alone, not to hold a name whose hash is `hint`, bit 0 unknown.
-    #[inline]
-    pub fn excludes(&self, hint: u32) -> bool {
-        self.gnu.as_ref().is_some_and(|gnu| !gnu.may_hold_either(hint))
-    }
-
     /// How many symbols the hash table covers.
     pub fn count(&self) -> u32 {
         let hashed = match (&self.gnu, &self.sysv) {
             (Some(gnu), _) => gnu.count(),
-            (None, Some(sysv)) => sysv.chains.len() as u32,
+            (None, Some(sysv)) => sysv.count(),
             (None, None) => 0,
         };
         hashed.min(self.symbols.len() as u32)
@@ -535,10 +341,10 @@ impl<'a> SymbolTable<'a> {
             }
             let Some(name) = self.strings.c_str(u64::from(symbol.name)) else { continue };
             let versym = self.versym(index).unwrap_or(VERSION_GLOBAL);
-            let row = self.version_row(versym).filter(|row| versym & VERSION_INDEX > VERSION_GLOBAL && row.known);
+            let row = self.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL);
             each(Export {
                 name,
-                version: row.and_then(|row| self.strings.c_str(u64::from(row.name))),
+                version: row.map(|row| row.name),
                 default_version: versym & VERSION_HIDDEN == 0,
                 vm: VmAddr(symbol.value),
                 size: symbol.size,
@@ -587,35 +393,6 @@ fn binding(bind: u8) -> Binding {
     }
 }
 
-/// `Verneed` { version u16, cnt u16, file u32, aux u32, next u32 },
-/// `Vernaux` { hash u32, flags u16, other u16, name u32, next u32 }.
-fn needed_versions(bytes: &[u8], count: u64, mut each: impl FnMut(VersionRow, u16)) -> Option<()> {
-    const VER_FLG_WEAK: u16 = 2;
-    let bytes = Bytes(bytes);
-    let mut at = 0u64;
-    // Offsets only grow, so both loops end with the table.
-    for _ in 0..count {
-        let (entries, file) = (bytes.u16(at + 2)?, bytes.u32(at + 4)?);
-        let (aux, next) = (bytes.u32(at + 8)?, bytes.u32(at + 12)?);
-        let mut entry = at + u64::from(aux);
-        for _ in 0..entries {
-            let (hash, flags, other) = (bytes.u32(entry)?, bytes.u16(entry + 4)?, bytes.u16(entry + 6)?);
-            let (name, step) = (bytes.u32(entry + 8)?, bytes.u32(entry + 12)?);
-            let hidden = flags & VER_FLG_WEAK != 0;
-            each(VersionRow { hash, name, file, hidden, known: true }, other & VERSION_INDEX);
-            if step == 0 {
-                break;
-            }
-            entry += u64::from(step);
-        }
-        if next == 0 {
-            break;
-        }
-        at += u64::from(next);
-    }
-    Some(())
-}
-
 /// One import, as its own image describes it.
 #[derive(Clone, Copy, Debug)]
 pub struct ImportRow<'t, 'a> {
@@ -630,11 +407,11 @@ impl<'a> ImportRow<'_, 'a> {
     /// # Errors
     /// The name lies outside the string table.
     pub fn name(&self) -> Result<&'a [u8], ErrorKind> {
-        let place = Place::Entry(u64::from(self.index));
-        self.table
-            .strings
-            .c_str(u64::from(self.symbol.name))
-            .ok_or(ErrorKind::malformed("DT_SYMTAB: a name lies outside the string table", place))
+        let outside = || {
+            let place = Place::Entry(u64::from(self.index));
+            ErrorKind::malformed("DT_SYMTAB: a name lies outside the string table", place)
+        };
+        self.table.strings.c_str(u64::from(self.symbol.name)).ok_or_else(outside)
     }
 
     /// Whether it may stay undefined.
@@ -645,8 +422,7 @@ impl<'a> ImportRow<'_, 'a> {
     /// The version it asks for.
     pub fn version(&self) -> Option<Version<'a>> {
         let versym = self.table.versym(self.index)?;
-        let row = self.table.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL)?;
-        self.table.version(row)
+        self.table.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL).copied()
     }
 
     /// Whether the image only refers to it.
@@ -687,9 +463,7 @@ impl<'a> ImportRow<'_, 'a> {
     /// The hash of its name but for bit 0, without touching the name: its own image's hash table stores it.
     #[inline]
     pub fn hash_hint(&self) -> Option<u32> {
-        let gnu = self.table.gnu.as_ref()?;
-        let at = self.index.checked_sub(gnu.first_symbol)?;
-        gnu.chains.get(at as usize).map(|&word| u32::from_le_bytes(word) & !1)
+        self.table.gnu.as_ref()?.hint(self.index)
     }
 
     /// The lookup that answers it.
@@ -728,40 +502,4 @@ pub(super) fn check(tables: &Tables) -> Result<(), ErrorKind> {
         return Err(ErrorKind::Malformed { what: "DT_SYMTAB: missing, but there are relocations", place: None });
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hashes_match_the_published_values() {
-        // From the gABI's algorithm run by hand, and from glibc's `elf/tst-gnu2-hash` family.
-        assert_eq!(gnu_hash(b""), 5381);
-        assert_eq!(gnu_hash(b"printf"), 0x156b_2bb8);
-        assert_eq!(gnu_hash(b"exit"), 0x7c96_7e3f);
-        assert_eq!(sysv_hash(b""), 0);
-        assert_eq!(sysv_hash(b"printf"), 0x077905a6);
-        assert_eq!(sysv_hash(b"GLIBC_2.2.5"), 0x09691a75);
-    }
-
-    #[test]
-    fn a_chain_that_runs_in_a_circle_ends() {
-        // nbucket 1, nchain 2; bucket 0 → symbol 1 → symbol 1 …
-        let table: Vec<u8> = [1u32, 2, 1, 0, 1].iter().flat_map(|word| word.to_le_bytes()).collect();
-        let mut steps = 0;
-        let found: Option<()> = SysvHash::parse(&table).unwrap().find(0, |_| {
-            steps += 1;
-            None
-        });
-        assert!(found.is_none());
-        assert_eq!(steps, 2);
-    }
-
-    #[test]
-    fn a_filter_that_cannot_be_indexed_is_refused() {
-        let table: Vec<u8> =
-            [1u32, 1, 3, 6, 0, 0, 0, 0, 0, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
-        assert!(GnuHash::parse(&table).is_none());
-    }
 }

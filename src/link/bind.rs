@@ -4,9 +4,10 @@ use super::group::Group;
 use super::{Definitions, Inventory, LinkedModule};
 use crate::addr::{RunAddr, VmAddr};
 use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
-use crate::plan::{Found, LoadPlan, Query, Symbols};
+use crate::plan::{Filter, Found, LoadPlan, Query, Symbols};
 use crate::symbol::{Class, Definition, HostId, ImportId, InstanceId, ModuleId, Provider, Resolve, SymbolKind};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// What the imports of one module are bound to, by symbol and class.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,13 +23,11 @@ impl Bindings {
         table.get(import.symbol as usize).copied().unwrap_or_default()
     }
 
-    fn set(&mut self, import: ImportId, definition: Definition) -> Result<(), ErrorKind> {
+    #[inline]
+    fn set(&mut self, import: ImportId, definition: Definition) -> Result<(), Box<ErrorKind>> {
         let (table, index) = (&mut self.by_class[import.class as usize], import.symbol as usize);
         if index >= table.len() {
-            let target = (index + 1).next_power_of_two();
-            let bytes = (target * size_of::<Definition>()) as u64;
-            table.try_reserve_exact(target - table.len()).map_err(|_| ErrorKind::OutOfMemory { bytes })?;
-            table.resize(target, Definition::Unused);
+            grow(table, index)?;
         }
         table[index] = definition;
         Ok(())
@@ -43,6 +42,15 @@ impl Bindings {
                 .map(move |(symbol, &definition)| (ImportId { symbol: symbol as u32, class }, definition))
         })
     }
+}
+
+#[cold]
+fn grow(table: &mut Vec<Definition>, index: usize) -> Result<(), ErrorKind> {
+    let target = (index + 1).next_power_of_two().max(256);
+    let bytes = (target * size_of::<Definition>()) as u64;
+    table.try_reserve_exact(target - table.len()).map_err(|_| ErrorKind::OutOfMemory { bytes })?;
+    table.resize(target, Definition::Unused);
+    Ok(())
 }
 
 /// A symbol that no image defines.
@@ -81,6 +89,7 @@ pub(super) fn bind(group: &Group, inventory: &Inventory<'_>, resolve: Option<&dy
         undefined: Vec::new(),
         used_host: vec![false; inventory.host.len()],
         used_loaded: vec![false; inventory.loaded.len()],
+        searched: Searched::default(),
     };
     let mut bindings = Vec::with_capacity(group.modules.len());
     for (index, module) in group.modules.iter().enumerate() {
@@ -105,18 +114,33 @@ pub(super) fn bind(group: &Group, inventory: &Inventory<'_>, resolve: Option<&dy
 /// One image of the search order.
 #[derive(Clone, Copy)]
 struct Entry<'t> {
+    /// The image's hash filter, next to its neighbours': a search asks most of them and finds little.
+    filter: Option<Filter<'t>>,
     provider: Provider,
     definitions: Definitions<'t>,
 }
 
-impl Entry<'_> {
+impl<'t> Entry<'t> {
+    fn new(provider: Provider, definitions: Definitions<'t>) -> Entry<'t> {
+        let filter = match definitions {
+            Definitions::Table(table) => table.filter(),
+            Definitions::Names(_) => None,
+        };
+        Entry { filter, provider, definitions }
+    }
+
     /// Whether the image can be told not to define a name from its hash filter alone.
     #[inline]
     fn excludes(&self, hint: u32) -> bool {
-        match self.definitions {
-            Definitions::Table(table) => table.excludes(hint),
-            Definitions::Names(_) => false,
+        self.filter.is_some_and(|filter| !filter.may_hold_either(hint))
+    }
+
+    #[inline]
+    fn find(&self, query: &Query<'_>) -> Option<Found> {
+        if self.filter.is_some_and(|filter| !filter.may_hold(query.hash())) {
+            return None;
         }
+        self.definitions.find(query)
     }
 }
 
@@ -126,9 +150,9 @@ fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'
     let loaded = (0u16..).zip(&inventory.loaded).filter(|(_, image)| image.global);
     let mut scope: Vec<Entry<'t>> = Vec::new();
     scope
-        .extend(host.map(|(at, image)| Entry { provider: Provider::Host(HostId(at)), definitions: image.definitions }));
+        .extend(host.map(|(at, image)| Entry::new(Provider::Host(HostId(at)), image.definitions)));
     scope.extend(
-        loaded.map(|(at, image)| Entry { provider: Provider::Loaded(InstanceId(at)), definitions: image.definitions }),
+        loaded.map(|(at, image)| Entry::new(Provider::Loaded(InstanceId(at)), image.definitions)),
     );
     for &provider in &group.scope {
         let definitions = match provider {
@@ -137,11 +161,14 @@ fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'
             Provider::Host(id) => inventory.host[usize::from(id.0)].definitions,
         };
         if !scope.iter().any(|entry| entry.provider == provider) {
-            scope.push(Entry { provider, definitions });
+            scope.push(Entry::new(provider, definitions));
         }
     }
     scope
 }
+
+/// Below this many images, asking all is as fast as remembering.
+const WORTH_REMEMBERING: usize = 12;
 
 struct Linker<'t, 'i> {
     scope: Vec<Entry<'t>>,
@@ -154,6 +181,44 @@ struct Linker<'t, 'i> {
     undefined: Vec<Undefined>,
     used_host: Vec<bool>,
     used_loaded: Vec<bool>,
+    /// Names that were searched for before: libraries of one group mostly import the same ones from one another.
+    searched: Searched<'t>,
+}
+
+/// What the scope answers, by question.
+type Searched<'t> = HashMap<Question<'t>, Option<(Provider, Found)>, BuildHasherDefault<FirstWord>>;
+
+/// All that a search of the scope depends on.
+#[derive(PartialEq, Eq)]
+struct Question<'t> {
+    hash: u32,
+    class: Class,
+    name: &'t [u8],
+    version: Option<&'t [u8]>,
+}
+
+impl Hash for Question<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.hash);
+    }
+}
+
+/// Takes the one word that it is given for a hash, spread over the bits that the table looks at.
+#[derive(Default)]
+struct FirstWord(u64);
+
+impl Hasher for FirstWord {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, &byte| hash.rotate_left(8) ^ u64::from(byte));
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.0 = u64::from(word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl<'t> Linker<'t, '_> {
@@ -167,20 +232,17 @@ impl<'t> Linker<'t, '_> {
         let mut bindings = Bindings::default();
         let own = self.scope.iter().position(|entry| entry.provider == Provider::New(id)).unwrap_or(self.scope.len());
         let context = Context { id, plan: &module.plan, name: &module.name, symbols, own };
-        module.plan.imports::<ErrorKind>(bytes, |import| {
+        // A boxed error keeps the result of the common case in registers.
+        let bound = module.plan.imports::<Box<ErrorKind>>(bytes, |import| {
             let definition = self.import(&context, import)?;
             bindings.set(import, definition)
-        })?;
-        Ok(bindings)
+        });
+        bound.map(|()| bindings).map_err(|kind| *kind)
     }
 
     #[inline]
-    fn import(&mut self, context: &Context<'_, 't>, import: ImportId) -> Result<Definition, ErrorKind> {
-        let missing = ErrorKind::malformed(
-            "relocation: symbol index outside the symbol table",
-            crate::error::Place::Entry(u64::from(import.symbol)),
-        );
-        let row = context.symbols.import(import.symbol).ok_or(missing)?;
+    fn import(&mut self, context: &Context<'_, 't>, import: ImportId) -> Result<Definition, Box<ErrorKind>> {
+        let row = context.symbols.import(import.symbol).ok_or_else(|| outside(import))?;
         let own = row.own();
         let here = Provider::New(context.id);
         if let Some(found) = own.filter(|_| row.binds_locally()) {
@@ -215,13 +277,19 @@ impl<'t> Linker<'t, '_> {
         }
     }
 
-    fn search(&self, context: &Context<'_, 't>, query: &Query<'_>) -> Option<(Provider, Found)> {
+    fn search(&mut self, context: &Context<'_, 't>, query: &Query<'t>) -> Option<(Provider, Found)> {
         if context.plan.flags.symbolic
             && let Some(found) = context.symbols.find(query)
         {
             return Some((Provider::New(context.id), found));
         }
-        self.scope.iter().find_map(|entry| entry.definitions.find(query).map(|found| (entry.provider, found)))
+        let scope = &self.scope;
+        let ask = || scope.iter().find_map(|entry| entry.find(query).map(|found| (entry.provider, found)));
+        if scope.len() < WORTH_REMEMBERING {
+            return ask();
+        }
+        let (hash, class, name, version) = (query.hash(), query.class(), query.name(), query.version());
+        *self.searched.entry(Question { hash, class, name, version }).or_insert_with(ask)
     }
 
     fn found(&mut self, query: &Query<'_>, provider: Provider, found: &Found, class: Class) -> Definition {
@@ -275,6 +343,12 @@ struct Context<'c, 't> {
     own: usize,
 }
 
+#[cold]
+fn outside(import: ImportId) -> ErrorKind {
+    let place = crate::error::Place::Entry(u64::from(import.symbol));
+    ErrorKind::malformed("relocation: symbol index outside the symbol table", place)
+}
+
 fn at(provider: Provider, found: &Found, class: Class) -> Definition {
     match class {
         Class::Size => Definition::At { provider, kind: SymbolKind::Absolute, vm: VmAddr(found.size) },
@@ -286,7 +360,7 @@ fn at(provider: Provider, found: &Found, class: Class) -> Definition {
 fn check_versions(group: &Group, inventory: &Inventory<'_>, tables: &[Symbols<'_>]) -> Result<(), Error> {
     let mut missing = Vec::new();
     for (index, module) in group.modules.iter().enumerate() {
-        for needed in module.plan.needed_versions(&group.files[index].bytes, &tables[index]) {
+        for needed in tables[index].versions().needed() {
             let file = needed.version.file.unwrap_or_default();
             let provider = module.plan.needs.iter().zip(&module.needs).find(|(need, provider)| {
                 need.name == file || base_name(&need.name) == file || soname(group, inventory, **provider) == Some(file)
@@ -298,7 +372,7 @@ fn check_versions(group: &Group, inventory: &Inventory<'_>, tables: &[Symbols<'_
                 Provider::Host(id) => inventory.host[usize::from(id.0)].definitions,
             };
             let Definitions::Table(table) = table else { continue };
-            if table.defines_versions() && !table.defines(&needed.version) {
+            if table.versions().any_defined() && !table.versions().defines(&needed.version) {
                 missing.push(MissingVersion {
                     module: module.name.clone(),
                     version: needed.version.name.to_vec(),

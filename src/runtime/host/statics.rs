@@ -6,7 +6,8 @@
 
 use crate::addr::VmAddr;
 use crate::bytes::Bytes;
-use crate::elf::symbols::{SYMENT, gnu_hash};
+use crate::elf::hash::gnu_hash;
+use crate::elf::symbols::SYMENT;
 use crate::plan::Found;
 use crate::symbol::SymbolKind;
 use goblin::elf64::section_header::{SHN_ABS, SHN_LORESERVE, SHN_UNDEF, SHT_SYMTAB};

@@ -1,0 +1,221 @@
+//! The two hash tables of `.dynsym`. Every index in them is checked when it is followed.
+//!
+//! Sources: gABI "Hash Table"; for `DT_GNU_HASH`, which no standard describes, binutils' `bfd/elflink.c` and glibc's
+//! `elf/dl-lookup.c`.
+
+use crate::bytes::Bytes;
+
+/// The hash of `DT_GNU_HASH`: Bernstein's, modulo 2^32.
+///
+/// Eight bytes at a time: `h·33⁸ + b₀·33⁷ + … + b₇` is the same number as eight steps of `h·33 + b`, but its products do
+/// not wait for one another. Names of C++ are 50 bytes and more.
+#[inline]
+pub fn gnu_hash(name: &[u8]) -> u32 {
+    const POWERS: [u32; 9] = {
+        let mut powers = [1u32; 9];
+        let mut at = 1;
+        while at < 9 {
+            powers[at] = powers[at - 1].wrapping_mul(33);
+            at += 1;
+        }
+        powers
+    };
+    let (blocks, rest) = name.as_chunks::<8>();
+    let hash = blocks.iter().fold(5381u32, |hash, block| {
+        let terms = block.iter().enumerate().map(|(at, &byte)| u32::from(byte).wrapping_mul(POWERS[7 - at]));
+        terms.fold(hash.wrapping_mul(POWERS[8]), u32::wrapping_add)
+    });
+    rest.iter().fold(hash, |hash, &byte| hash.wrapping_mul(33).wrapping_add(u32::from(byte)))
+}
+
+/// The hash of `DT_HASH` and of version names (gABI figure 5-13).
+pub(super) fn sysv_hash(name: &[u8]) -> u32 {
+    name.iter().fold(0u32, |hash, &byte| {
+        let hash = (hash << 4).wrapping_add(u32::from(byte));
+        let high = hash & 0xf000_0000;
+        (hash ^ (high >> 24)) & !high
+    })
+}
+
+/// `DT_GNU_HASH`: header { nbuckets, symoffset, bloom words, bloom shift }, bloom filter, buckets, chains.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GnuHash<'a> {
+    bloom: &'a [[u8; 8]],
+    bloom_shift: u32,
+    first_symbol: u32,
+    buckets: &'a [[u8; 4]],
+    /// One word a symbol from `first_symbol` on: its hash, with bit 0 set on the last one of a bucket.
+    chains: &'a [[u8; 4]],
+}
+
+impl<'a> GnuHash<'a> {
+    pub(super) fn parse(table: &'a [u8]) -> Option<GnuHash<'a>> {
+        let bytes = Bytes(table);
+        let (buckets, first_symbol) = (bytes.u32(0)?, bytes.u32(4)?);
+        let (bloom_words, bloom_shift) = (bytes.u32(8)?, bytes.u32(12)?);
+        if buckets == 0 || !bloom_words.is_power_of_two() || bloom_shift >= 32 {
+            return None;
+        }
+        let bloom_size = u64::from(bloom_words) * 8;
+        let bucket_size = u64::from(buckets) * 4;
+        Some(GnuHash {
+            bloom: bytes.slice(16, bloom_size)?.as_chunks().0,
+            bloom_shift,
+            first_symbol,
+            buckets: bytes.slice(16 + bloom_size, bucket_size)?.as_chunks().0,
+            chains: bytes.from(16 + bloom_size + bucket_size)?.as_chunks().0,
+        })
+    }
+
+    #[inline]
+    pub(super) fn filter(&self) -> Filter<'a> {
+        Filter { words: self.bloom, shift: self.bloom_shift }
+    }
+
+    /// The hash of a symbol's name but for bit 0, which marks the end of its chain.
+    #[inline]
+    pub(super) fn hint(&self, symbol: u32) -> Option<u32> {
+        let at = symbol.checked_sub(self.first_symbol)?;
+        self.chains.get(at as usize).map(|&word| u32::from_le_bytes(word) & !1)
+    }
+
+    /// Visits the symbols whose chain word carries `hash`, until one is accepted.
+    #[inline]
+    pub(super) fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
+        if !self.filter().may_hold(hash) {
+            return None;
+        }
+        let bucket = u32::from_le_bytes(self.buckets[hash as usize % self.buckets.len()]);
+        let mut at = bucket.checked_sub(self.first_symbol)?;
+        loop {
+            let word = u32::from_le_bytes(*self.chains.get(at as usize)?);
+            if word | 1 == hash | 1
+                && let Some(found) = accept(at + self.first_symbol)
+            {
+                return Some(found);
+            }
+            if word & 1 == 1 {
+                return None;
+            }
+            at += 1;
+        }
+    }
+
+    /// How many symbols there are: the end of the chain of the highest bucket.
+    pub(super) fn count(&self) -> u32 {
+        let highest = self.buckets.iter().map(|&bucket| u32::from_le_bytes(bucket)).max().unwrap_or(0);
+        let Some(start) = highest.checked_sub(self.first_symbol) else { return self.first_symbol };
+        let rest = self.chains.get(start as usize..).unwrap_or_default();
+        let chain = rest.iter().take_while(|&&word| u32::from_le_bytes(word) & 1 == 0).count();
+        highest.saturating_add(chain as u32 + 1)
+    }
+}
+
+/// A Bloom filter of two bits a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a> {
+    words: &'a [[u8; 8]],
+    shift: u32,
+}
+
+impl Filter<'_> {
+    /// Whether the table may hold a name of this hash; most that it does not hold are told here.
+    #[inline]
+    pub fn may_hold(&self, hash: u32) -> bool {
+        let word = u64::from_le_bytes(self.words[(hash >> 6) as usize & (self.words.len() - 1)]);
+        (word >> (hash & 63)) & (word >> ((hash >> self.shift) & 63)) & 1 == 1
+    }
+
+    /// The same for a hash whose bit 0 is unknown, as it is in another table's chain.
+    #[inline]
+    pub fn may_hold_either(&self, hash: u32) -> bool {
+        self.may_hold(hash & !1) || self.may_hold(hash | 1)
+    }
+}
+
+/// `DT_HASH`: { nbucket, nchain }, buckets, chains.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SysvHash<'a> {
+    buckets: &'a [[u8; 4]],
+    chains: &'a [[u8; 4]],
+}
+
+impl<'a> SysvHash<'a> {
+    pub(super) fn parse(table: &'a [u8]) -> Option<SysvHash<'a>> {
+        let bytes = Bytes(table);
+        let (buckets, chains) = (u64::from(bytes.u32(0)?), u64::from(bytes.u32(4)?));
+        if buckets == 0 {
+            return None;
+        }
+        Some(SysvHash {
+            buckets: bytes.slice(8, buckets * 4)?.as_chunks().0,
+            chains: bytes.slice(8 + buckets * 4, chains * 4)?.as_chunks().0,
+        })
+    }
+
+    pub(super) fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
+        let mut symbol = u32::from_le_bytes(self.buckets[hash as usize % self.buckets.len()]);
+        // A chain longer than the table is a cycle.
+        for _ in 0..self.chains.len() {
+            if symbol == 0 {
+                return None;
+            }
+            if let Some(found) = accept(symbol) {
+                return Some(found);
+            }
+            symbol = u32::from_le_bytes(*self.chains.get(symbol as usize)?);
+        }
+        None
+    }
+
+    /// How many symbols there are: one chain word each.
+    pub(super) fn count(&self) -> u32 {
+        self.chains.len() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_by_blocks_is_the_hash_by_bytes() {
+        let by_bytes = |name: &[u8]| name.iter().fold(5381u32, |h, &b| h.wrapping_mul(33).wrapping_add(u32::from(b)));
+        let name = b"_ZN4llvm15LoopInfoWrapperPass13runOnFunctionERNS_8FunctionE\xff\x80";
+        for end in 0..=name.len() {
+            assert_eq!(gnu_hash(&name[..end]), by_bytes(&name[..end]));
+        }
+    }
+
+
+    #[test]
+    fn hashes_match_the_published_values() {
+        // From the gABI's algorithm run by hand, and from glibc's `elf/tst-gnu2-hash` family.
+        assert_eq!(gnu_hash(b""), 5381);
+        assert_eq!(gnu_hash(b"printf"), 0x156b_2bb8);
+        assert_eq!(gnu_hash(b"exit"), 0x7c96_7e3f);
+        assert_eq!(sysv_hash(b""), 0);
+        assert_eq!(sysv_hash(b"printf"), 0x077905a6);
+        assert_eq!(sysv_hash(b"GLIBC_2.2.5"), 0x09691a75);
+    }
+
+    #[test]
+    fn a_chain_that_runs_in_a_circle_ends() {
+        // nbucket 1, nchain 2; bucket 0 → symbol 1 → symbol 1 …
+        let table: Vec<u8> = [1u32, 2, 1, 0, 1].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut steps = 0;
+        let found: Option<()> = SysvHash::parse(&table).unwrap().find(0, |_| {
+            steps += 1;
+            None
+        });
+        assert!(found.is_none());
+        assert_eq!(steps, 2);
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_indexed_is_refused() {
+        let table: Vec<u8> =
+            [1u32, 1, 3, 6, 0, 0, 0, 0, 0, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert!(GnuHash::parse(&table).is_none());
+    }
+}
