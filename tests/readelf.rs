@@ -128,7 +128,12 @@ fn compare_all(files: &[PathBuf]) -> Tally {
 }
 
 fn compare_file(path: &Path) -> Tally {
-    let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        // Removed since it was listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Tally::default(),
+        Err(error) => panic!("{}: {error}", path.display()),
+    };
     let theirs = readelf(path, &bytes);
     let name = path.to_string_lossy();
     let ours = plan::plan(&bytes, &name).and_then(|plan| {
@@ -260,10 +265,11 @@ fn shared_objects(root: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// What is no part of the machine's installation: kernel interfaces, scratch files, and what a compiler is writing.
+/// What is no part of the machine's installation: kernel interfaces, scratch files, and caches, as the folder that a
+/// compiler is writing to.
 fn is_skipped(folder: &Path) -> bool {
     ["/proc", "/sys", "/dev", "/run", "/tmp"].iter().any(|skipped| folder == Path::new(skipped))
-        || (folder.ends_with("target") && folder.join("CACHEDIR.TAG").exists())
+        || folder.join("CACHEDIR.TAG").exists()
 }
 
 /// Whether a file is an ELF shared object for x86-64 with a dynamic section, and no executable.
