@@ -333,7 +333,7 @@ fn entries(
     if let Some(at) = function {
         let code = layout.regions.iter().any(|region| region.prot.execute && region.vm.holds(at, 1));
         if !code {
-            return Err(ErrorKind::malformed(function_tag, Place::Vm(at)));
+            return Err(ErrorKind::EntryNotCode { what: function_tag.into(), target: at.0 });
         }
     }
     let Some(at) = array.filter(|_| size > 0) else { return Ok(Entries { function, array: None }) };
