@@ -1,16 +1,42 @@
 //! Names that loaded images must not bind to the host's definitions, because those know nothing of images that the
 //! system loader did not load.
 
-use super::tls;
+use super::{dl, tls};
 use crate::addr::RunAddr;
 
 /// The names, for the linker to know.
-pub(crate) const REPLACED: &[&[u8]] = &[b"__tls_get_addr"];
+pub(crate) const REPLACED: &[&[u8]] = &[
+    b"__tls_get_addr",
+    b"dlopen",
+    b"dlmopen",
+    b"dlsym",
+    b"dlvsym",
+    b"dlclose",
+    b"dlerror",
+    b"dladdr",
+    b"dladdr1",
+    b"dlinfo",
+    b"dl_iterate_phdr",
+    b"_dl_find_object",
+];
 
 /// Our function of that name.
 pub(crate) fn replacement(name: &[u8]) -> Option<RunAddr> {
     match name {
         b"__tls_get_addr" => Some(tls::get_addr_entry()),
-        _ => None,
+        _ => dl::entry(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_replaced_name_has_a_function() {
+        for name in REPLACED {
+            assert!(replacement(name).is_some_and(|at| at.0 != 0), "{}", name.escape_ascii());
+        }
+        assert_eq!(replacement(b"malloc"), None);
     }
 }

@@ -8,7 +8,7 @@ use super::statics::StaticSymbols;
 use super::tables::Tables;
 use crate::addr::{Bias, RunAddr};
 use crate::elf::dynamic::Dynamic;
-use crate::plan::{Found, Query, SearchPaths, Symbols, TlsTemplate};
+use crate::plan::{Found, Query, Region, SearchPaths, Symbols, TlsTemplate};
 use crate::platform::{Auxv, auxv};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -58,6 +58,22 @@ impl HostImage {
     /// What must be added to an address of its file.
     pub(crate) fn bias(&self) -> Bias {
         self.segments.bias
+    }
+
+    /// Its segments, by the addresses of its file.
+    pub(crate) fn regions(&self) -> &[Region] {
+        &self.segments.regions
+    }
+
+    /// Its program headers, if one of its segments holds them.
+    ///
+    /// # Safety
+    /// The slice is not used after the image was unloaded.
+    pub(crate) unsafe fn program_headers(&self) -> Option<&'static [u8]> {
+        // SAFETY: how long the slice is used says the caller, and nobody writes to headers.
+        let (offset, size) = segments::table_of(unsafe { self.segments.borrow_of_file(0, segments::EHSIZE) }?)?;
+        // SAFETY: as above.
+        unsafe { self.segments.borrow_of_file(offset, size) }
     }
 
     /// Its build id.

@@ -13,7 +13,7 @@ use crate::plan::{Prot, Region, TlsTemplate};
 use goblin::elf64::program_header as ph;
 
 /// Size of the ELF header (gABI figure 4-3).
-const EHSIZE: u64 = 64;
+pub(super) const EHSIZE: u64 = 64;
 /// More entries than any dynamic section has: one without `DT_NULL` is none.
 const MOST_ENTRIES: u64 = 4096;
 /// How far below its tables an ELF header may be, in pages, when it is not where the system loader says.
@@ -127,6 +127,19 @@ impl Segments {
         let size = size.unwrap_or(rest);
         // SAFETY: the bytes are in a readable region; for how long, and that they stay the same, says the caller.
         (size <= rest).then(|| unsafe { memory::borrow(at, size) })
+    }
+
+    /// Borrows what an image's file has at `offset`, if a segment holds it.
+    ///
+    /// # Safety
+    /// As [`Segments::borrow_even_writable`].
+    pub(super) unsafe fn borrow_of_file(&self, offset: u64, size: u64) -> Option<&'static [u8]> {
+        let end = offset.checked_add(size)?;
+        let mut regions = self.regions.iter();
+        let region = regions.find(|region| region.file.start.0 <= offset && end <= region.file.end().0)?;
+        let at = VmAddr(region.vm.start.0 + (offset - region.file.start.0)) + self.bias;
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.borrow_even_writable(at.0, Some(size)) }
     }
 
     /// Copies `size` bytes at `at`, if they are there.

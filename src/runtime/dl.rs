@@ -1,0 +1,332 @@
+//! The functions of `<dlfcn.h>` and `<link.h>` as loaded images see them.
+//!
+//! The system loader knows nothing of the images that we load: its `dlsym` would take their calls for the executable's,
+//! its `dl_iterate_phdr` would not show them to an unwinder, and what its `dlopen` opens would be a second copy of what
+//! we have loaded. So the imports of these names are bound to the functions here ([`entry`]). They have no exported
+//! names, since a program that exports `dl_iterate_phdr` or `_dl_find_object` takes them over for the whole process.
+//!
+//! `dlsym` depends on who calls: the address that the call returns to tells. It is read by a naked function that passes
+//! it on as one more argument, since compiled code may keep no frame pointer that would lead to it.
+//!
+//! What differs from glibc, on purpose:
+//! - `dlclose` checks the handle and unmaps nothing.
+//! - `dlopen` searches as [`Loader`](crate::Loader) does by default: `LD_LIBRARY_PATH` and the caller's `DT_RUNPATH` are
+//!   not looked at. Opening an image a second time as `RTLD_GLOBAL` does not make it global. `RTLD_LAZY` is `RTLD_NOW`.
+//! - `dlmopen` knows one namespace; `dlinfo` three requests; `dladdr1` gives no symbol entry.
+//!
+//! Invariant: a pointer that comes in is followed only where the C standard library's contract says what it points to
+//! (C strings, result structures); a handle is looked up and never followed. What goes out stays valid until the process
+//! ends, except the text of `dlerror` (until the thread's next call of it) and what a callback is shown (until it
+//! returns).
+
+mod handle;
+mod images;
+mod list;
+mod report;
+mod scope;
+
+use crate::addr::RunAddr;
+use handle::{Failure, Handle};
+use images::{HeaderInfo, Known, LinkMap};
+use report::or_fail;
+use scope::View;
+use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+/// The function that an import of that name is bound to.
+pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
+    let function = match name {
+        b"dlopen" => open as *const (),
+        b"dlmopen" => open_in_namespace as *const (),
+        b"dlsym" => symbol_entry as *const (),
+        b"dlvsym" => version_entry as *const (),
+        b"dlclose" => close as *const (),
+        b"dlerror" => error as *const (),
+        b"dladdr" => describe as *const (),
+        b"dladdr1" => describe_more as *const (),
+        b"dlinfo" => inform as *const (),
+        b"dl_iterate_phdr" => iterate as *const (),
+        b"_dl_find_object" => find_object as *const (),
+        _ => return None,
+    };
+    Some(RunAddr(function.expose_provenance() as u64))
+}
+
+/// # Safety
+/// `text` is null or a C string, which outlives the result.
+unsafe fn string<'a>(text: *const c_char) -> Option<&'a CStr> {
+    // SAFETY: as the caller promises.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+/// `dlopen`
+///
+/// # Safety
+/// `name` is null or a C string; initialisers of what it names run.
+unsafe extern "C" fn open(name: *const c_char, flags: c_int) -> *mut c_void {
+    // SAFETY: the C caller's promise.
+    let opened = unsafe { Handle::open(string(name), flags) };
+    or_fail(opened.map(Handle::pointer), ptr::null_mut())
+}
+
+/// `dlmopen`
+///
+/// # Safety
+/// As [`open`].
+unsafe extern "C" fn open_in_namespace(namespace: c_long, name: *const c_char, flags: c_int) -> *mut c_void {
+    const LM_ID_BASE: c_long = 0;
+    if namespace != LM_ID_BASE {
+        return or_fail(Err(Failure::NoNamespace), ptr::null_mut());
+    }
+    // SAFETY: the C caller's promise.
+    unsafe { open(name, flags) }
+}
+
+/// `dlclose`
+extern "C" fn close(handle: *const c_void) -> c_int {
+    or_fail(Handle::of(handle).map(|_| 0), -1)
+}
+
+/// `dlerror`
+extern "C" fn error() -> *const c_char {
+    report::take()
+}
+
+/// Passes the return address on as the last argument. A jump, so that the stack is as the caller left it.
+macro_rules! with_caller {
+    ($(#[$doc:meta])* $entry:ident($($argument:ident: $type:ty),*), x86_64: $x86:literal, aarch64: $arm:literal => $function:path) => {
+        $(#[$doc])*
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $entry($($argument: $type),*) -> *mut c_void {
+            #[cfg(target_arch = "x86_64")]
+            std::arch::naked_asm!(
+                ".cfi_startproc",
+                concat!("mov ", $x86, ", [rsp]"),
+                "jmp {function}",
+                ".cfi_endproc",
+                function = sym $function,
+            );
+            #[cfg(target_arch = "aarch64")]
+            std::arch::naked_asm!(
+                ".cfi_startproc",
+                concat!("mov ", $arm, ", x30"),
+                "b {function}",
+                ".cfi_endproc",
+                function = sym $function,
+            );
+        }
+
+        $(#[$doc])*
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        unsafe extern "C" fn $entry($($argument: $type),*) -> *mut c_void {
+            // SAFETY: the C caller's promise. Nobody's address: the caller is unknown.
+            unsafe { $function($($argument,)* 0) }
+        }
+    };
+}
+with_caller! {
+    /// `dlsym`
+    ///
+    /// # Safety
+    /// As [`search_symbol`].
+    symbol_entry(handle: *const c_void, name: *const c_char), x86_64: "rdx", aarch64: "x2" => search_symbol
+}
+with_caller! {
+    /// `dlvsym`
+    ///
+    /// # Safety
+    /// As [`search_version`].
+    version_entry(handle: *const c_void, name: *const c_char, version: *const c_char), x86_64: "rcx", aarch64: "x3" => search_version
+}
+
+/// # Safety
+/// `name` is a C string; the resolver of an indirect function runs.
+unsafe extern "C" fn search_symbol(handle: *const c_void, name: *const c_char, caller: u64) -> *mut c_void {
+    // SAFETY: the C caller's promise.
+    unsafe { search(handle, name, None, caller) }
+}
+
+/// # Safety
+/// `name` and `version` are C strings; the resolver of an indirect function runs.
+unsafe extern "C" fn search_version(
+    handle: *const c_void,
+    name: *const c_char,
+    version: *const c_char,
+    caller: u64,
+) -> *mut c_void {
+    // SAFETY: the C caller's promise.
+    unsafe { search(handle, name, string(version), caller) }
+}
+
+/// # Safety
+/// As [`search_symbol`].
+unsafe fn search(handle: *const c_void, name: *const c_char, version: Option<&CStr>, caller: u64) -> *mut c_void {
+    // SAFETY: the C caller's promise.
+    let name = unsafe { string(name) }.unwrap_or_default();
+    // SAFETY: the C caller's promise: it asks for the symbol, and with it for what its resolver chooses.
+    let found = unsafe { handle::search(handle, name.to_bytes(), version.map(CStr::to_bytes), RunAddr(caller)) };
+    or_fail(found.map(|at| ptr::with_exposed_provenance_mut(at.0 as usize)), ptr::null_mut())
+}
+
+/// `Dl_info`
+#[derive(Debug)]
+#[repr(C)]
+struct AddressInfo {
+    path: *const c_char,
+    base: *const c_void,
+    symbol: *const c_char,
+    symbol_address: *const c_void,
+}
+
+fn pointer<T>(at: RunAddr) -> *const T {
+    ptr::with_exposed_provenance(at.0 as usize)
+}
+
+/// `dladdr`
+///
+/// # Safety
+/// `info` can be written to.
+unsafe extern "C" fn describe(address: *const c_void, info: *mut AddressInfo) -> c_int {
+    let at = RunAddr(address.addr() as u64);
+    // As in the C library, failing leaves no text for `dlerror`.
+    let Some(member) = View::now().ok().and_then(|view| view.at(at)) else { return 0 };
+    let symbol = images::symbol_at(&member, at);
+    let filled = AddressInfo {
+        path: Known::of(&member).name(),
+        base: pointer(images::extent(&member).0),
+        symbol: symbol.map_or(ptr::null(), |(name, _)| name),
+        symbol_address: symbol.map_or(ptr::null(), |(_, at)| pointer(at)),
+    };
+    // SAFETY: the C caller's promise.
+    unsafe { info.write(filled) };
+    1
+}
+
+/// `dladdr1`
+///
+/// # Safety
+/// `info` can be written to, and so can `extra` where `flags` asks for something.
+unsafe extern "C" fn describe_more(
+    address: *const c_void,
+    info: *mut AddressInfo,
+    extra: *mut *const c_void,
+    flags: c_int,
+) -> c_int {
+    const RTLD_DL_SYMENT: c_int = 1;
+    const RTLD_DL_LINKMAP: c_int = 2;
+    // SAFETY: the C caller's promise.
+    let described = unsafe { describe(address, info) };
+    let at = RunAddr(address.addr() as u64);
+    let member = View::now().ok().and_then(|view| view.at(at)).filter(|_| described != 0);
+    let told: *const c_void = match flags {
+        RTLD_DL_LINKMAP => member.map_or(ptr::null(), |member| Known::of(&member).link_map().cast()),
+        RTLD_DL_SYMENT => ptr::null(),
+        _ => return described,
+    };
+    if !extra.is_null() {
+        // SAFETY: the C caller's promise.
+        unsafe { extra.write(told) };
+    }
+    described
+}
+
+/// `dlinfo`
+///
+/// # Safety
+/// `result` can be written to, as the request says.
+unsafe extern "C" fn inform(handle: *const c_void, request: c_int, result: *mut c_void) -> c_int {
+    // SAFETY: the C caller's promise.
+    or_fail(unsafe { answer(handle, request, result) }.map(|()| 0), -1)
+}
+
+/// # Safety
+/// As [`inform`].
+unsafe fn answer(handle: *const c_void, request: c_int, result: *mut c_void) -> Result<(), Failure> {
+    const RTLD_DI_LMID: c_int = 1;
+    const RTLD_DI_LINKMAP: c_int = 2;
+    const RTLD_DI_ORIGIN: c_int = 6;
+    let view = View::now().map_err(Failure::Host)?;
+    let image = Handle::of(handle)?.image(&view).ok_or(Failure::NoHandle(handle.addr()))?;
+    let known = Known::of(&image);
+    match request {
+        // SAFETY: the C caller's promise: room for an `Lmid_t`. There is one namespace.
+        RTLD_DI_LMID => unsafe { result.cast::<c_long>().write(0) },
+        // SAFETY: the C caller's promise: room for a pointer.
+        RTLD_DI_LINKMAP => unsafe { result.cast::<*const LinkMap>().write(known.link_map()) },
+        RTLD_DI_ORIGIN => {
+            // SAFETY: the name of a known image is a C string that stays.
+            let path = unsafe { CStr::from_ptr(known.name()) };
+            let folder = origin(path);
+            // SAFETY: the C caller's promise: room for the folder's name and a NUL. There is no way to tell how much.
+            unsafe {
+                ptr::copy_nonoverlapping(folder.as_ptr(), result.cast(), folder.len());
+                result.cast::<u8>().add(folder.len()).write(0);
+            }
+        }
+        other => return Err(Failure::Request(other)),
+    }
+    Ok(())
+}
+
+/// The folder that a file is in, as a full path.
+fn origin(path: &CStr) -> Vec<u8> {
+    let path = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    full.parent().map_or(Vec::new(), |folder| folder.as_os_str().as_bytes().to_vec())
+}
+
+type Visit = unsafe extern "C-unwind" fn(*mut HeaderInfo, usize, *mut c_void) -> c_int;
+
+/// `dl_iterate_phdr`. A callback may throw.
+///
+/// # Safety
+/// `visit` may be called with `data`.
+unsafe extern "C-unwind" fn iterate(visit: Visit, data: *mut c_void) -> c_int {
+    let Ok(view) = View::now() else { return 0 };
+    for mut info in images::header_infos(&view) {
+        // SAFETY: the C caller's promise; the structure is what the system's `<link.h>` says, in its full size.
+        let result = unsafe { visit(&raw mut info, size_of::<HeaderInfo>(), data) };
+        if result != 0 {
+            return result;
+        }
+    }
+    0
+}
+
+/// `struct dl_find_object` of glibc 2.35, on machines without `dlfo_eh_dbase` (all but 32-bit x86).
+#[derive(Debug)]
+#[repr(C)]
+struct FoundObject {
+    flags: u64,
+    start: *const c_void,
+    end: *const c_void,
+    map: *const LinkMap,
+    unwind_index: *const c_void,
+    reserved: [u64; 7],
+}
+
+/// `_dl_find_object`: how libgcc 12 and later find the frames of an address. libgcc reads the unwind index alone, and
+/// does not expect it to be null: an image that has none is not found.
+///
+/// # Safety
+/// `result` can be written to.
+unsafe extern "C" fn find_object(address: *const c_void, result: *mut FoundObject) -> c_int {
+    let at = RunAddr(address.addr() as u64);
+    let Some(member) = View::now().ok().and_then(|view| view.at(at)) else { return -1 };
+    let Some(unwind_index) = images::unwind_index(&member) else { return -1 };
+    let (start, end) = images::extent(&member);
+    let found = FoundObject {
+        flags: 0,
+        start: pointer(start),
+        end: pointer(end),
+        map: Known::of(&member).link_map(),
+        unwind_index: pointer(unwind_index),
+        reserved: [0; 7],
+    };
+    // SAFETY: the C caller's promise.
+    unsafe { result.write(found) };
+    0
+}
