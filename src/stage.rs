@@ -35,7 +35,7 @@ pub(crate) struct Group {
     pub(crate) files: Vec<ImageFile>,
     pub(crate) images: Vec<MappedImage>,
     pub(crate) claim: Option<Claim>,
-    /// Whether code of the group has run.
+    /// Whether code of the group itself has run.
     pub(crate) foreign_ran: bool,
 }
 
@@ -62,12 +62,18 @@ impl Group {
         }
     }
 
-    fn is_code(&self, at: RunAddr) -> bool {
-        let new = self.plan.modules.iter().zip(&self.images).any(|(module, image)| {
+    /// Whether `at` lies in code of the group itself.
+    fn is_own_code(&self, at: RunAddr) -> bool {
+        self.plan.modules.iter().zip(&self.images).any(|(module, image)| {
             let vm = at.to_vm(image.memory.bias());
             module.plan.region(vm, 1).is_some_and(|region| region.prot.execute)
-        });
-        new || self.snapshot.instances.iter().any(|instance| instance.executes(at)) || self.host.is_code(at)
+        })
+    }
+
+    fn is_code(&self, at: RunAddr) -> bool {
+        self.is_own_code(at)
+            || self.snapshot.instances.iter().any(|instance| instance.executes(at))
+            || self.host.is_code(at)
     }
 
     fn thread_locals(&self, provider: Provider) -> ThreadLocals {
@@ -185,7 +191,8 @@ impl Relocated {
         for &id in &order {
             let at = usize::from(id.0);
             for row in &deferred[at] {
-                group.foreign_ran = true;
+                // Code of others, as libc's resolver of strlen, does not know the group and cannot keep a pointer to it.
+                group.foreign_ran |= group.is_own_code(row.resolver);
                 let name = &group.plan.module(id).name;
                 group.loader.observe(&Event::Foreign { stage: Stage::Resolve, module: name, address: row.resolver });
                 // SAFETY: the resolver lies in code, its image is relocated, and the caller vouches for what it does.
