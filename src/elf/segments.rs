@@ -126,7 +126,7 @@ impl Layout {
         let start = first.vm.start.0 & !(MIN_PAGE - 1);
         let end = last.vm.pages(MIN_PAGE).map_or(0, |pages| pages.end().0);
         self.span = VmRange { start: crate::addr::VmAddr(start), size: end.saturating_sub(start) };
-        if self.align > end.saturating_sub(start).next_power_of_two().max(1 << 30) {
+        if self.align > self.span.size.checked_next_power_of_two().unwrap_or(1 << 63).max(1 << 30) {
             return Err(ErrorKind::Malformed {
                 what: "PT_LOAD: p_align is larger than any address space allows",
                 place: None,
