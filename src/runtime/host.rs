@@ -99,9 +99,8 @@ fn links(origin: &Origin) -> Result<Vec<Link>, ErrorKind> {
     if let Some(chain) = origin.chain {
         return chain.links();
     }
-    let main = origin.main.as_ref().ok_or(ErrorKind::Host { what: "the executable was not found" })?;
-    let dynamic = origin.main_dynamic().unwrap_or_default();
-    Ok(vec![Link { node: RunAddr(0), base: RunAddr(main.bias.0), dynamic, name: RunAddr(0) }])
+    let base = RunAddr(origin.started.bias.0);
+    Ok(vec![Link { node: RunAddr(0), base, dynamic: origin.dynamic(), name: RunAddr(0) }])
 }
 
 impl HostImages {

@@ -152,19 +152,18 @@ pub(super) struct Sketch {
 }
 
 impl Sketch {
-    /// Reads the image that `link` stands for, which may be the first of the list.
-    pub(super) fn read(origin: &Origin, link: &Link, is_first: bool) -> Sketch {
+    /// Reads the image that `link` stands for, the executable or another one.
+    pub(super) fn read(origin: &Origin, link: &Link, is_main: bool) -> Sketch {
         // SAFETY: the list says that a dynamic section is there.
         let dynamic = unsafe { segments::read_dynamic(link.dynamic) };
-        // The executable's name may be empty, and it need not be the first of the list; its dynamic section is unique.
-        let is_main = origin.main_dynamic().map_or(is_first, |section| section == link.dynamic);
-        let main = origin.main.as_ref().filter(|_| is_main).cloned();
-        let segments = main.or_else(|| segments::find(link, &dynamic)).unwrap_or_default();
+        // All lists begin with the executable. Its name is no mark of it: glibc leaves it empty, musl that of the vDSO.
+        let started = (link.dynamic == origin.dynamic()).then(|| origin.started.clone());
+        let segments = started.or_else(|| segments::find(link, &dynamic)).unwrap_or_default();
         let mut path = listed_name(link.name);
         if is_main && path.is_empty() {
             path = listed_name(RunAddr(auxv(Auxv::ExecFn).unwrap_or(0)));
         }
-        let is_interpreter = !is_main && origin.interpreter.is_some_and(|at| segments.region(at, 1).is_some());
+        let is_interpreter = !is_main && segments.region(origin.interpreter, 1).is_some();
         let strings = Strings::of(&segments, &dynamic);
         let soname = strings.at(dynamic.soname);
         let needs = dynamic.needed.iter().filter_map(|&at| strings.at(Some(at))).collect();
@@ -179,7 +178,8 @@ impl Sketch {
         let is_vdso =
             soname.as_ref().is_some_and(|name| name.starts_with(b"linux-vdso") || name.starts_with(b"linux-gate"));
         let permanent = startup || is_interpreter || is_vdso;
-        let is_static = is_main && !segments.has_interpreter && needs.is_empty();
+        // All that it needs must be in it: also libc, without which this code would not run.
+        let is_static = is_main && needs.is_empty();
         let label = if path.is_empty() { soname.as_deref().unwrap_or_default() } else { &path };
         HostImage {
             name: String::from_utf8_lossy(label).into_owned(),

@@ -27,8 +27,6 @@ pub(super) struct Segments {
     pub(super) dynamic: Option<VmRange>,
     pub(super) tls: Option<TlsTemplate>,
     pub(super) build_id: Option<Vec<u8>>,
-    /// Whether it names a dynamic linker (`PT_INTERP`).
-    pub(super) has_interpreter: bool,
 }
 
 /// Program headers, as they are in the file.
@@ -68,7 +66,6 @@ impl Segments {
                 self.regions.push(Region { vm, file: FileRange::new(header.offset, header.file_size)?, prot });
             }
             ph::PT_DYNAMIC => self.dynamic = Some(vm),
-            ph::PT_INTERP => self.has_interpreter = true,
             ph::PT_TLS if header.mem_size > 0 => {
                 let image = VmRange { size: header.file_size, ..vm };
                 self.tls = Some(TlsTemplate { image, size: header.mem_size, align: header.align.max(1) });

@@ -42,8 +42,8 @@ fn the_executable_is_first_and_holds_this_function() {
     let here = RunAddr(from_thread_pointer as *const () as u64);
     assert_eq!(images.at(here), Some(0));
     assert!(images.is_code(here));
-    let constant = RunAddr(b"constant".as_ptr() as u64);
-    assert!(main.holds(constant) && !main.is_code(constant));
+    let variable = RunAddr(&raw const CURRENT as u64);
+    assert!(main.holds(variable) && !main.is_code(variable));
     assert!(!images.is_code(RunAddr(0)) && images.at(RunAddr(0)).is_none());
 }
 
@@ -57,7 +57,9 @@ fn libc_is_found_and_so_are_its_functions() {
     ];
     for &(name, address) in functions {
         let (index, found) = find(&images, &Query::by_name(name)).unwrap();
-        assert_eq!(found, RunAddr(address as u64), "{}", name.escape_ascii());
+        // Under a non-PIE executable the function's address is the executable's own jump to it.
+        let address = RunAddr(address as u64);
+        assert!(found == address || images.images[0].is_code(address), "{}", name.escape_ascii());
         assert!(images.images[index].is_code(found));
         assert_eq!(index == 0, images.is_static());
     }
@@ -256,6 +258,9 @@ fn child_opens_libraries() {
         let module = during.tls_of(index).unwrap().module;
         assert_eq!(block_of(&during, module.unwrap()) + variable.vm.0, address(b"variable").0, "{}", path.display());
         library.close().unwrap();
+        if cfg!(target_env = "musl") {
+            break; // nothing is ever unloaded there
+        }
         assert_eq!(images().unwrap().images.len(), before.images.len());
         assert_eq!(
             image.find(&Query::by_name(b"answer")).map(|found| found.vm),
