@@ -285,8 +285,8 @@ impl Sealed {
             }
             group.event(&Event::Native);
             instance.init.finish();
+            group.event(&Event::Done { stage: Stage::Initialize, module: &instance.module.name });
         }
-        group.done(Stage::Initialize);
         Ok(Library::new_in(scope))
     }
 }
