@@ -36,9 +36,9 @@ impl HostMemory {
         let mut memory =
             HostMemory { reservation, span, writable: Vec::new(), current: VmRange::default(), pending: Vec::new() };
         for region in &plan.regions {
-            match source {
-                FileBytes::Mapped { file, .. } => memory.map_region(plan, region, file, source, page)?,
-                FileBytes::Owned(bytes) => memory.copy_region(region, bytes, page)?,
+            match &source.file {
+                Some(file) => memory.map_region(plan, region, file, source, page)?,
+                None => memory.copy_region(region, source, page)?,
             }
             if region.prot.write {
                 memory.writable.push(region.vm);
