@@ -7,7 +7,6 @@ use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
 use crate::plan::{Filter, Found, ImportSizes, LoadPlan, Query, Symbols};
 use crate::symbol::{Class, Definition, HostId, ImportId, InstanceId, ModuleId, Provider, Resolve, SymbolKind};
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// What the imports of one module are bound to, by symbol and class.
 ///
@@ -209,11 +208,15 @@ struct Linker<'t, 'i> {
     searched: Searched<'t>,
 }
 
-/// What the scope answers, by question.
-type Searched<'t> = HashMap<Question<'t>, Option<(Provider, Found)>, BuildHasherDefault<FirstWord>>;
+/// What the scope answered to some of the latest questions: a cache with one place a hash, so that it never grows. A
+/// table of all names of a big group costs more page faults than searching again.
+#[derive(Default)]
+struct Searched<'t> {
+    places: Vec<Option<(Question<'t>, Option<(Provider, Found)>)>>,
+}
 
 /// All that a search of the scope depends on.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Question<'t> {
     hash: u32,
     class: Class,
@@ -221,27 +224,27 @@ struct Question<'t> {
     version: Option<&'t [u8]>,
 }
 
-impl Hash for Question<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u32(self.hash);
-    }
-}
+impl<'t> Searched<'t> {
+    const PLACES: usize = 1 << 10;
 
-/// Takes the one word that it is given for a hash, spread over the bits that the table looks at.
-#[derive(Default)]
-struct FirstWord(u64);
-
-impl Hasher for FirstWord {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |hash, &byte| hash.rotate_left(8) ^ u64::from(byte));
-    }
-
-    fn write_u32(&mut self, word: u32) {
-        self.0 = u64::from(word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+    fn get_or(
+        &mut self,
+        question: Question<'t>,
+        ask: impl FnOnce() -> Option<(Provider, Found)>,
+    ) -> Option<(Provider, Found)> {
+        if self.places.is_empty() {
+            self.places.resize_with(Searched::PLACES, || None);
+        }
+        // The low bits choose the bucket in every image's own table; any others spread as well.
+        let place = &mut self.places[(question.hash.wrapping_mul(0x9e37_79b1) >> 22) as usize % Searched::PLACES];
+        match place {
+            Some((known, answer)) if *known == question => *answer,
+            _ => {
+                let answer = ask();
+                *place = Some((question, answer));
+                answer
+            }
+        }
     }
 }
 
@@ -314,7 +317,7 @@ impl<'t> Linker<'t, '_> {
             return ask();
         }
         let (hash, class, name, version) = (query.hash(), query.class(), query.name(), query.version());
-        *self.searched.entry(Question { hash, class, name, version }).or_insert_with(ask)
+        self.searched.get_or(Question { hash, class, name, version }, ask)
     }
 
     fn found(&mut self, query: &Query<'_>, provider: Provider, found: &Found, class: Class) -> Definition {
