@@ -268,7 +268,6 @@ impl<'t> Linker<'t, '_> {
         bound.map(|()| bindings).map_err(|kind| *kind)
     }
 
-    #[inline]
     fn import(&mut self, context: &Context<'_, 't>, import: ImportId) -> Result<Definition, Box<ErrorKind>> {
         let row = context.symbols.import(import.symbol).ok_or_else(|| outside(import))?;
         let own = row.own();
