@@ -94,6 +94,8 @@ impl Init {
     pub(crate) fn finish(&self) {
         *lock(&self.owner) = None;
         self.ready.store(1, Ordering::Release);
+        // Before this thread can come to wait for one of those that waited for it: that is no circle any more.
+        lock(&WAITING).retain(|row| !ptr::eq(row.init.0, self));
         self.changed.notify_all();
     }
 
@@ -103,14 +105,69 @@ impl Init {
     }
 
     /// Blocks until it is done; returns at once in the thread that runs it, which gets the image as far as it is.
-    pub(crate) fn wait(&self) {
+    ///
+    /// # Errors
+    /// The thread that runs it waits, itself or through others, for what this thread runs: the images of that circle.
+    pub(crate) fn wait(&self, name: &str) -> Result<(), Vec<String>> {
         if self.ready.load(Ordering::Acquire) == 1 {
-            return;
+            return Ok(());
         }
         let mut owner = lock(&self.owner);
-        while owner.is_some_and(|owner| owner != thread_id()) {
+        while let Some(other) = owner.filter(|&owner| owner != thread_id()) {
+            let waiting = Waiting::enlist(other, self, name)?;
             owner = wait(&self.changed, owner);
+            drop(waiting);
         }
+        Ok(())
+    }
+}
+
+/// Which thread waits for which to be done with its initialisers.
+static WAITING: Mutex<Vec<WaitingRow>> = Mutex::new(Vec::new());
+
+#[derive(Debug)]
+struct WaitingRow {
+    thread: u64,
+    owner: u64,
+    /// What it waits for, only to be compared.
+    init: Address,
+    name: String,
+}
+
+/// An address that nobody follows.
+#[derive(Debug)]
+struct Address(*const Init);
+
+// SAFETY: it is a number.
+unsafe impl Send for Address {}
+
+/// This thread's row; gone when dropped.
+struct Waiting;
+
+impl Waiting {
+    fn enlist(owner: u64, init: &Init, name: &str) -> Result<Waiting, Vec<String>> {
+        let me = thread_id();
+        let mut rows = lock(&WAITING);
+        let mut chain = vec![name.to_owned()];
+        let mut at = owner;
+        // Nobody is enlisted who would close a circle, so this ends.
+        while let Some(row) = rows.iter().find(|row| row.thread == at) {
+            chain.push(row.name.clone());
+            if row.owner == me {
+                chain.insert(0, row.name.clone());
+                return Err(chain);
+            }
+            at = row.owner;
+        }
+        rows.push(WaitingRow { thread: me, owner, init: Address(init), name: name.to_owned() });
+        Ok(Waiting)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let me = thread_id();
+        lock(&WAITING).retain(|row| row.thread != me);
     }
 }
 

@@ -273,7 +273,7 @@ impl Sealed {
         let entries = entries(&group)?;
         let instances = publish(&mut group)?;
         let scope = scope(&group, &instances);
-        wait_for_needs(&scope, &instances);
+        wait_for_needs(&scope, &instances)?;
         let arguments = host::arguments();
         for (id, calls) in &entries {
             let instance = &instances[usize::from(id.0)];
@@ -285,8 +285,8 @@ impl Sealed {
             }
             group.event(&Event::Native);
             instance.init.finish();
+            group.event(&Event::Done { stage: Stage::Initialize, module: &instance.module.name });
         }
-        group.done(Stage::Initialize);
         Ok(Library::new_in(scope))
     }
 }
@@ -353,13 +353,20 @@ fn scope(group: &Group, instances: &[Arc<Instance>]) -> Scope {
 }
 
 /// Blocks until everything of the scope that another thread initialises is done.
-fn wait_for_needs(scope: &Scope, new: &[Arc<Instance>]) {
+///
+/// # Errors
+/// The other thread waits for this one, and all that was asked for is being initialised.
+fn wait_for_needs(scope: &Scope, new: &[Arc<Instance>]) -> Result<(), Error> {
     for member in scope.iter() {
         if let Member::Ours(instance) = member
             && !new.iter().any(|new| Arc::ptr_eq(new, instance))
+            && let Err(chain) = instance.init.wait(&instance.module.name)
+            // New modules go on with their needs as far as those are, as in a cycle of needs: the initialiser that the
+            // other thread is in waits for them.
+            && new.is_empty()
         {
-            instance.init.wait();
+            return Err(ErrorKind::InitCycle { chain }.at(&instance.module.name, Stage::Initialize));
         }
     }
+    Ok(())
 }
-

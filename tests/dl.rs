@@ -2,9 +2,9 @@
 #![cfg(target_os = "linux")]
 
 use sideload::Library;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
@@ -23,7 +23,7 @@ fn fixtures_answer() {
 
 /// A shared object of `source`, built once for this run of the tests.
 fn build(name: &str, source: &str, options: &[&str]) -> PathBuf {
-    let folder = env::temp_dir().join(format!("sideload-dl-{}", process::id()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dl");
     fs::create_dir_all(&folder).unwrap();
     let (input, output) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
     fs::write(&input, source).unwrap();
@@ -141,7 +141,10 @@ fn lookup_functions_look_up_as_ours() {
 
 #[test]
 fn versions_are_told_apart() {
-    let version = |name: &CStr, version: &CStr| call!(call_vsym(DEFAULT => usize, name.as_ptr() => *const c_char, version.as_ptr() => *const c_char) -> usize);
+    let version = |name: &CStr, version: &CStr| {
+        let (name, version) = (name.as_ptr(), version.as_ptr());
+        call!(call_vsym(DEFAULT => usize, name => *const c_char, version => *const c_char) -> usize)
+    };
     let (old, new) = (version(c"memcpy", c"GLIBC_2.2.5"), version(c"memcpy", c"GLIBC_2.14"));
     assert!(old != 0 && new != 0 && old != new, "{old:#x} {new:#x}");
     assert_eq!(version(c"memcpy", c"GLIBC_1.0"), 0);
@@ -204,7 +207,8 @@ fn opens_what_is_not_there_yet() {
     let system: Vec<_> = fs::read_to_string("/proc/self/maps").unwrap().lines().map(str::to_owned).collect();
     assert!(system.iter().any(|line| line.contains("libbz2")));
 
-    let namespace = |id: std::ffi::c_long| call!(call_open_in(id => std::ffi::c_long, name.as_ptr() => *const c_char, RTLD_NOW => c_int) -> usize);
+    let namespace =
+        |id: c_long| call!(call_open_in(id => c_long, name.as_ptr() => *const c_char, RTLD_NOW => c_int) -> usize);
     assert_eq!(namespace(0), handle);
     assert_eq!(namespace(-1), 0);
     assert!(error().unwrap().contains("namespace"));
@@ -254,7 +258,8 @@ fn addresses_are_described() {
 fn link_maps_say_where_an_image_is() {
     let (mut info, mut map) = (nothing(), std::ptr::null::<[usize; 3]>());
     let at = address("only_here");
-    let told = call!(call_addr1(at => usize, &raw mut info => *mut libc::Dl_info, &raw mut map => *mut _, 2 => c_int) -> c_int);
+    let (into, extra) = (&raw mut info, &raw mut map);
+    let told = call!(call_addr1(at => usize, into => *mut libc::Dl_info, extra => *mut _, 2 => c_int) -> c_int);
     assert_eq!(told, 1);
     // SAFETY: `l_addr`, `l_name`, `l_ld`.
     let [bias, name, _] = unsafe { *map };
@@ -389,17 +394,79 @@ fn constructors_may_open() {
     assert_eq!(answer, 42);
 }
 
-/// A wrapper of `malloc` asks for the next one: libc's, although the host's scope comes before the wrapper.
+/// The scope of a need is that of the object that was opened, which itself may define what the need looks up.
 #[test]
 fn needs_are_searched_from_the_group_that_was_opened() {
-    build(
-        "leaf",
-        "#include <dlfcn.h>\nvoid *of_root(void) { void *p = dlsym(RTLD_DEFAULT, \"root_only\"); __asm__(\"\"); return p; }",
-        &[],
-    );
+    let leaf = r#"
+        #include <dlfcn.h>
+        void *of_root(void) { void *found = dlsym(RTLD_DEFAULT, "root_only"); __asm__(""); return found; }
+    "#;
+    build("leaf", leaf, &[]);
     let root = "void *of_root(void); int root_only = 42; int answer(void) { int *p = of_root(); return p ? *p : 1; }";
     let path = build("root", root, &["-lleaf"]);
     // SAFETY: the sources above.
+    let answer = unsafe { Library::open(&path).unwrap().get::<extern "C" fn() -> c_int>("answer").unwrap()() };
+    assert_eq!(answer, 42);
+}
+
+/// A provider is a plugin: libcrypto opens it by its path, and looks its entry up in the handle.
+#[test]
+fn libcrypto_opens_a_provider() {
+    type Load = unsafe extern "C" fn(*const c_void, *const c_char) -> *const c_void;
+    type Fetch = unsafe extern "C" fn(*const c_void, *const c_char, *const c_char) -> *const c_void;
+    // SAFETY: libcrypto's initialisers are harmless, and its functions have these types.
+    unsafe {
+        let crypto = Library::open("libcrypto.so.3").unwrap();
+        let load = crypto.get::<Load>("OSSL_PROVIDER_load").unwrap();
+        let fetch = crypto.get::<Fetch>("EVP_MD_fetch").unwrap();
+        let digest = |name: &CStr| fetch(std::ptr::null(), name.as_ptr(), std::ptr::null());
+        assert!(digest(c"MD4").is_null(), "only the legacy provider has it");
+        assert!(!load(std::ptr::null(), c"legacy".as_ptr()).is_null());
+        assert!(!digest(c"MD4").is_null());
+        assert!(load(std::ptr::null(), c"sideload_absent".as_ptr()).is_null());
+    }
+    assert!(visited().images.iter().any(|image| image.name.ends_with(b"ossl-modules/legacy.so")));
+}
+
+/// Rust code in a library: its standard library looks for weak symbols by `dlsym`.
+#[test]
+fn librsvg_parses() {
+    type Parse = unsafe extern "C" fn(*const u8, usize, *mut *mut c_void) -> *mut c_void;
+    let parses = |text: &[u8]| {
+        let mut error = std::ptr::null_mut();
+        // SAFETY: librsvg's initialisers are harmless, and the function has this type.
+        let handle = unsafe {
+            let rsvg = Library::open("librsvg-2.so.2").unwrap();
+            rsvg.get::<Parse>("rsvg_handle_new_from_data").unwrap()(text.as_ptr(), text.len(), &raw mut error)
+        };
+        assert_ne!(handle.is_null(), error.is_null());
+        !handle.is_null()
+    };
+    assert!(parses(b"<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>"));
+    assert!(!parses(b"<svg"));
+}
+
+/// A backtrace that a loaded Rust object makes: its standard library finds the object by `dl_iterate_phdr`.
+#[test]
+fn backtraces_name_functions_of_loaded_images() {
+    let source = r#"
+        #[inline(never)]
+        fn sought_in_the_backtrace() -> String {
+            std::hint::black_box(std::backtrace::Backtrace::force_capture()).to_string()
+        }
+        #[unsafe(no_mangle)]
+        pub extern "C" fn answer() -> i32 {
+            if sought_in_the_backtrace().contains("sought_in_the_backtrace") { 42 } else { 1 }
+        }
+    "#;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dl");
+    fs::create_dir_all(&folder).unwrap();
+    let (input, path) = (folder.join("backtrace.rs"), folder.join("libbacktrace.so"));
+    fs::write(&input, source).unwrap();
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition=2024", "--crate-type=cdylib", "-g", "-o"]).arg(&path).arg(&input);
+    assert!(rustc.status().unwrap().success(), "{rustc:?}");
+    // SAFETY: the source above.
     let answer = unsafe { Library::open(&path).unwrap().get::<extern "C" fn() -> c_int>("answer").unwrap()() };
     assert_eq!(answer, 42);
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Answers every question with its minimum over this many batches.
+/// What is asked within a process is answered with the minimum over this many batches.
 const BATCHES: usize = 200;
 /// Lookups in a batch: about 50 µs.
 const LOOKUPS: usize = 2_000;
@@ -199,6 +199,8 @@ fn batches<T>(size: usize, mut operation: impl FnMut() -> T) -> f64 {
     best.as_secs_f64() * 1e9 / size as f64
 }
 
+/// Never inlined, so that every batch of an operation is the same code, whichever loop it is called from.
+#[inline(never)]
 fn batch<T>(size: usize, mut operation: impl FnMut() -> T) -> Duration {
     let start = Instant::now();
     for _ in 0..size {
@@ -241,7 +243,7 @@ fn one_and_two<T>(operation: impl Fn() -> T + Sync) -> Vec<f64> {
 
 /// Work of about a lookup's length that shares nothing: what two threads reach on this machine.
 fn arithmetic() -> u64 {
-    (0..8).fold(black_box(1_u64), |value, _| black_box(value.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(17))
+    (0..16).fold(black_box(1), |value: u64, step| value.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17) ^ step)
 }
 
 /// The process's private dirty pages, in KiB.

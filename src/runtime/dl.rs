@@ -10,13 +10,13 @@
 //!
 //! What differs from glibc, on purpose:
 //! - `dlclose` checks the handle and unmaps nothing.
-//! - `dlopen` searches as [`Loader`](crate::Loader) does by default: `LD_LIBRARY_PATH` and the caller's `DT_RUNPATH` are
-//!   not looked at. Opening an image a second time as `RTLD_GLOBAL` does not make it global. `RTLD_LAZY` is `RTLD_NOW`.
+//! - `dlopen` searches as [`Loader`](crate::Loader) does by default: `LD_LIBRARY_PATH` and the caller's `DT_RUNPATH`
+//!   are not looked at. Opening an image a second time as `RTLD_GLOBAL` does not make it global. `RTLD_LAZY` is `RTLD_NOW`.
 //! - `dlmopen` knows one namespace; `dlinfo` three requests; `dladdr1` gives no symbol entry.
 //!
 //! Invariant: a pointer that comes in is followed only where the C standard library's contract says what it points to
-//! (C strings, result structures); a handle is looked up and never followed. What goes out stays valid until the process
-//! ends, except the text of `dlerror` (until the thread's next call of it) and what a callback is shown (until it
+//! (C strings, result structures); a handle is looked up and never followed. What goes out stays valid until the
+//! process ends, except the text of `dlerror` (until the thread's next call of it) and what a callback is shown (until it
 //! returns).
 
 mod handle;
@@ -96,7 +96,8 @@ extern "C" fn error() -> *const c_char {
 
 /// Passes the return address on as the last argument. A jump, so that the stack is as the caller left it.
 macro_rules! with_caller {
-    ($(#[$doc:meta])* $entry:ident($($argument:ident: $type:ty),*), x86_64: $x86:literal, aarch64: $arm:literal => $function:path) => {
+    ($(#[$doc:meta])* $entry:ident($($argument:ident: $type:ty),*) => $function:path,
+        x86_64: $x86:literal, aarch64: $arm:literal) => {
         $(#[$doc])*
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         #[unsafe(naked)]
@@ -132,14 +133,15 @@ with_caller! {
     ///
     /// # Safety
     /// As [`search_symbol`].
-    symbol_entry(handle: *const c_void, name: *const c_char), x86_64: "rdx", aarch64: "x2" => search_symbol
+    symbol_entry(handle: *const c_void, name: *const c_char) => search_symbol, x86_64: "rdx", aarch64: "x2"
 }
 with_caller! {
     /// `dlvsym`
     ///
     /// # Safety
     /// As [`search_version`].
-    version_entry(handle: *const c_void, name: *const c_char, version: *const c_char), x86_64: "rcx", aarch64: "x3" => search_version
+    version_entry(handle: *const c_void, name: *const c_char, version: *const c_char) => search_version,
+    x86_64: "rcx", aarch64: "x3"
 }
 
 /// # Safety
@@ -192,7 +194,7 @@ fn pointer<T>(at: RunAddr) -> *const T {
 unsafe extern "C" fn describe(address: *const c_void, info: *mut AddressInfo) -> c_int {
     let at = RunAddr(address.addr() as u64);
     // As in the C library, failing leaves no text for `dlerror`.
-    let Some(member) = View::now().ok().and_then(|view| view.at(at)) else { return 0 };
+    let Some(member) = scope::at(at) else { return 0 };
     let symbol = images::symbol_at(&member, at);
     let filled = AddressInfo {
         path: Known::of(&member).name(),
@@ -220,7 +222,7 @@ unsafe extern "C" fn describe_more(
     // SAFETY: the C caller's promise.
     let described = unsafe { describe(address, info) };
     let at = RunAddr(address.addr() as u64);
-    let member = View::now().ok().and_then(|view| view.at(at)).filter(|_| described != 0);
+    let member = scope::at(at).filter(|_| described != 0);
     let told: *const c_void = match flags {
         RTLD_DL_LINKMAP => member.map_or(ptr::null(), |member| Known::of(&member).link_map().cast()),
         RTLD_DL_SYMENT => ptr::null(),
@@ -315,7 +317,7 @@ struct FoundObject {
 /// `result` can be written to.
 unsafe extern "C" fn find_object(address: *const c_void, result: *mut FoundObject) -> c_int {
     let at = RunAddr(address.addr() as u64);
-    let Some(member) = View::now().ok().and_then(|view| view.at(at)) else { return -1 };
+    let Some(member) = scope::at(at) else { return -1 };
     let Some(unwind_index) = images::unwind_index(&member) else { return -1 };
     let (start, end) = images::extent(&member);
     let found = FoundObject {

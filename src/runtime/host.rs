@@ -185,13 +185,21 @@ enum Draft {
     New(Box<Sketch>),
 }
 
+/// What an image says of itself.
+struct Names<'d> {
+    soname: &'d [u8],
+    path: &'d [u8],
+    needs: &'d [Vec<u8>],
+    is_interpreter: bool,
+}
+
 impl Draft {
-    /// What the image itself says: its name for others, its path, what it needs, and whether it is the dynamic linker.
-    fn names(&self) -> (Option<&[u8]>, &[u8], &[Vec<u8>], bool) {
-        match self {
-            Draft::Known(image) => (image.soname.as_deref(), image.path_bytes(), &image.needs, image.is_interpreter),
-            Draft::New(sketch) => (sketch.soname.as_deref(), &sketch.path, &sketch.needs, sketch.is_interpreter),
-        }
+    fn names(&self) -> Names<'_> {
+        let (soname, path, needs, is_interpreter) = match self {
+            Draft::Known(image) => (&image.soname, image.path_bytes(), &image.needs, image.is_interpreter),
+            Draft::New(sketch) => (&sketch.soname, &*sketch.path, &sketch.needs, sketch.is_interpreter),
+        };
+        Names { soname: soname.as_deref().unwrap_or_default(), path, needs, is_interpreter }
     }
 }
 
@@ -200,18 +208,18 @@ impl Draft {
 fn needs(drafts: &[Draft]) -> Vec<Vec<usize>> {
     let mut names = Vec::with_capacity(drafts.len() * 3);
     for (index, draft) in drafts.iter().enumerate() {
-        let (soname, path, ..) = draft.names();
+        let Names { soname, path, .. } = draft.names();
         let base = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        names.extend([soname.unwrap_or_default(), path, base].map(|name| (name, index)));
+        names.extend([soname, path, base].map(|name| (name, index)));
     }
     names.sort_unstable();
     let find = |need: &[u8]| {
         let first = names.partition_point(|&(name, _)| name < need);
         names.get(first).filter(|&&(name, _)| name == need).map(|&(_, index)| index)
     };
-    let interpreter = drafts.iter().position(|draft| draft.names().3);
+    let interpreter = drafts.iter().position(|draft| draft.names().is_interpreter);
     let provider = |need: &Vec<u8>| find(need).or(interpreter);
-    drafts.iter().map(|draft| draft.names().2.iter().filter_map(provider).collect()).collect()
+    drafts.iter().map(|draft| draft.names().needs.iter().filter_map(provider).collect()).collect()
 }
 
 /// How many images at the beginning of the list were there at start-up (see the top of this file).

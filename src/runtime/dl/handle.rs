@@ -6,7 +6,7 @@
 //! Invariant: entries are never removed, since closing a handle unmaps nothing.
 
 use super::list::List;
-use super::scope::{View, is_same};
+use super::scope::{self, View, is_same};
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
 use crate::library::Library;
@@ -128,11 +128,11 @@ pub(super) unsafe fn search(
     let at = RunAddr(caller.0.saturating_sub(1));
     // SAFETY: the caller allows a resolver to run; here and below.
     let found = if handle.addr() == libc::RTLD_DEFAULT.addr() {
-        let group = || view.at(at).map(|caller| view.group_of(&caller)).unwrap_or_default();
+        let group = || scope::at(at).map(|caller| view.group_of(&caller)).unwrap_or_default();
         // SAFETY: as above. The group is made only if the global scope does not answer.
         unsafe { view.lookup(view.global().chain(std::iter::once_with(group).flatten()), query) }
     } else if handle.addr() == libc::RTLD_NEXT.addr() {
-        let caller = view.at(at).ok_or(Failure::NotDynamic)?;
+        let caller = scope::at(at).ok_or(Failure::NotDynamic)?;
         let group = view.group_of(&caller);
         let following = group.into_iter().skip_while(|member| !is_same(member, &caller)).skip(1);
         // SAFETY: as above.

@@ -1,8 +1,8 @@
 //! What C callers are told about images: names, link maps, program headers.
 //!
-//! Invariant: what a caller may keep (names, link maps) is never freed. Program headers are borrowed for the length of a
-//! call, from memory that nobody writes: of ours, which is never unmapped, or of a host image that was listed when the
-//! call began.
+//! Invariant: what a caller may keep (names, link maps) is never freed. Program headers are borrowed for the length of
+//! a call, from memory that nobody writes: of ours, which is never unmapped, or of a host image that was listed when
+//! the call began.
 
 use super::list::List;
 use super::scope::{View, bias};

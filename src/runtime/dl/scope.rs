@@ -47,13 +47,6 @@ impl View {
         })
     }
 
-    /// The image with a segment at `address`.
-    pub(super) fn at(&self, address: RunAddr) -> Option<Member> {
-        let instance = self.snapshot.instances.iter().find(|instance| instance.holds(address).is_some());
-        let ours = instance.map(|instance| Member::Ours(Arc::clone(instance)));
-        ours.or_else(|| Some(Member::Host(Arc::clone(&self.host.images[self.host.at(address)?]))))
-    }
-
     /// An image, then all that it needs, breadth-first.
     pub(super) fn group(&self, root: &Member) -> Vec<Member> {
         let mut scope = vec![root.clone()];
@@ -134,6 +127,15 @@ impl View {
             ours.or_else(|| unsafe { image::address(&found, bias(&member), tls) })
         })
     }
+}
+
+/// The image with a segment at `address`. For one of ours, the host's are not looked at.
+pub(super) fn at(address: RunAddr) -> Option<Member> {
+    if let Some((instance, _)) = REGISTRY.at(address) {
+        return Some(Member::Ours(Arc::clone(instance)));
+    }
+    let host = host::images().ok()?;
+    Some(Member::Host(Arc::clone(&host.images[host.at(address)?])))
 }
 
 fn find(member: &Member, query: &Query<'_>) -> Option<Found> {

@@ -98,7 +98,7 @@ mod tests {
     fn only_mapped_pages_are_readable() {
         let here = is_readable as *const () as u64;
         assert!(is_readable(page_of(RunAddr(here))));
-        assert!(is_readable(RunAddr(b"/\0".as_ptr() as u64)), "a folder that exists");
+        assert!(is_readable(RunAddr(c"/".as_ptr() as u64)), "a folder that exists");
         assert!(!is_readable(RunAddr(0)));
         assert!(!is_readable(RunAddr(0x1000)));
         assert!(!is_readable(RunAddr(u64::MAX - 0xfff)));
