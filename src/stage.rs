@@ -70,10 +70,11 @@ impl Group {
         })
     }
 
+    /// Whether code of a known image is at `at`. Most resolvers are libc's, so the host comes first.
     fn is_code(&self, at: RunAddr) -> bool {
-        self.is_own_code(at)
+        self.host.is_code(at)
+            || self.is_own_code(at)
             || self.snapshot.instances.iter().any(|instance| instance.executes(at))
-            || self.host.is_code(at)
     }
 
     fn thread_locals(&self, provider: Provider) -> ThreadLocals {
