@@ -1,7 +1,7 @@
 //! Total reads from untrusted bytes: every accessor answers `None` where the bytes end, and none can panic.
 
 /// A borrowed run of bytes with checked, little-endian accessors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bytes<'a>(pub &'a [u8]);
 
 impl<'a> Bytes<'a> {

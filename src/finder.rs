@@ -3,7 +3,7 @@
 use crate::error::{ErrorKind, NotAnImage};
 use crate::image::Image;
 use crate::ldcache::LdCache;
-use crate::link::{FileBytes, FileStamp, Finder, ImageFile, LinkedModule};
+use crate::link::{FileBytes, FileStamp, Finder, ImageBytes, ImageFile, LinkedModule};
 use crate::plan::LoadPlan;
 use crate::platform::unix::{self, FileKind};
 use crate::search::{Candidate, Outcome, Parent, Requester, SearchOptions, Source, Tried, candidates};
@@ -136,7 +136,7 @@ fn open(path: &Path) -> Result<(FileStamp, FileBytes), OpenError> {
         FileKind::Regular => {}
     }
     let map = unix::map_file(&file, stamp.size).map_err(OpenError::Io)?;
-    Ok((stamp, FileBytes::Mapped { map, file }))
+    Ok((stamp, FileBytes { bytes: ImageBytes::Mapped(map), file: Some(file) }))
 }
 
 /// Why a search passes over the file: it is for another machine, or no shared object at all. Other faults end the
@@ -156,7 +156,7 @@ fn unsuitable(bytes: &[u8]) -> Option<Outcome> {
 /// # Errors
 /// [`ErrorKind::Changed`] with both sizes.
 pub(crate) fn unchanged(image: &ImageFile) -> Result<(), ErrorKind> {
-    let FileBytes::Mapped { file, .. } = &image.bytes else { return Ok(()) };
+    let Some(file) = &image.bytes.file else { return Ok(()) };
     let failed = |source| ErrorKind::Io { call: "fstat", path: image.path.clone(), source };
     let (now, _) = unix::stat(file).map_err(failed)?;
     if now.size != image.stamp.size {

@@ -104,15 +104,20 @@ pub struct ImageFile {
 }
 
 /// The bytes of an image file, and the file to map them from.
-pub enum FileBytes {
+#[derive(Debug)]
+pub struct FileBytes {
+    /// What the file holds.
+    pub bytes: ImageBytes,
+    /// The open file; without one, segments are copied.
+    pub file: Option<std::fs::File>,
+}
+
+/// The bytes of an image file. They do not move when this does.
+#[derive(Debug)]
+pub enum ImageBytes {
     /// Mapped for reading.
-    Mapped {
-        /// The mapping.
-        map: memmap2::Mmap,
-        /// The open file.
-        file: std::fs::File,
-    },
-    /// Held in memory: there is no file to map from.
+    Mapped(memmap2::Mmap),
+    /// Held in memory.
     Owned(Vec<u8>),
 }
 
@@ -121,9 +126,18 @@ impl std::ops::Deref for FileBytes {
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl std::ops::Deref for ImageBytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
         match self {
-            FileBytes::Mapped { map, .. } => map,
-            FileBytes::Owned(bytes) => bytes,
+            ImageBytes::Mapped(map) => map,
+            ImageBytes::Owned(bytes) => bytes,
         }
     }
 }

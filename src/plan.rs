@@ -176,6 +176,15 @@ pub enum Tables {
     Elf(elf::Tables),
 }
 
+/// Sizes that the tables of an image suggest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportSizes {
+    /// No more imports than this, in all classes together.
+    pub imports: usize,
+    /// Likely no more symbols than this.
+    pub symbols: usize,
+}
+
 /// A symbol table that can be searched. Both formats look a name up in it; only what they hash differs.
 pub type Symbols<'a> = elf::symbols::SymbolTable<'a>;
 pub use elf::symbols::{Filter, Found, NeededVersion, Query};
@@ -325,6 +334,13 @@ impl LoadPlan {
     {
         match &self.tables {
             Tables::Elf(tables) => elf::relocs::imports(self, tables, bytes, each),
+        }
+    }
+
+    /// How many imports and symbols there may be: upper bounds by the sizes of the tables, for those who make room.
+    pub fn import_sizes(&self) -> ImportSizes {
+        match &self.tables {
+            Tables::Elf(tables) => elf::relocs::import_sizes(tables),
         }
     }
 

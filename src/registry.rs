@@ -7,10 +7,10 @@
 use crate::addr::{Bias, RunAddr, VmAddr};
 use crate::link::{FileStamp, LinkedModule};
 use crate::memory::HostMemory;
-use crate::plan::Symbols;
 use crate::platform::thread_id;
 use crate::runtime::frames::Frames;
 use crate::runtime::host::HostImage;
+use crate::runtime::image::OwnSymbols;
 use crate::runtime::tls::ModuleTls;
 use crate::sync::{Arc, AtomicPtr, AtomicU8, Condvar, Mutex, Ordering, lock, wait};
 use std::ptr;
@@ -21,8 +21,8 @@ use std::sync::atomic::AtomicU64;
 pub(crate) struct Instance {
     /// What it was made from: path, identity, plan.
     pub module: LinkedModule,
-    /// Its symbols, borrowed from its own constant memory.
-    pub symbols: Symbols<'static>,
+    /// Its symbols.
+    pub symbols: OwnSymbols,
     /// Tells it from every other instance of this process, those that are gone too.
     pub serial: u64,
     /// What it needs, in order.

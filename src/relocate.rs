@@ -3,7 +3,7 @@
 use crate::addr::{Bias, RunAddr, VmAddr};
 use crate::error::{ErrorKind, Place};
 use crate::link::Bindings;
-use crate::memory::Memory;
+use crate::memory::{Memory, NotWritable};
 use crate::plan::{Fixup, FixupKind, Form, LoadPlan, TlsModel};
 use crate::symbol::{Definition, ImportId, ModuleId, Provider, SymbolKind};
 
@@ -77,8 +77,10 @@ pub fn relocate<M: Memory>(
     // A boxed error keeps the result of the common case in registers.
     let applied = plan.fixups::<Box<ErrorKind>>(file, |fixup| match fixup.kind {
         // Nearly all fixups of a big library are of this kind, so it stays a load, an add and a store.
-        FixupKind::Rebase { target } => Ok(memory.store_u64(fixup.place, (target + bias).0)?),
-        _ => Ok(rest.apply(&fixup, memory)?),
+        FixupKind::Rebase { target } => {
+            memory.store_u64(fixup.place, (target + bias).0).map_err(|_| not_writable(fixup.place))
+        }
+        _ => rest.apply(&fixup, memory),
     });
     applied.map(|()| rest.deferred).map_err(|kind| *kind)
 }
@@ -101,18 +103,20 @@ struct Rest<'r, 'a> {
 }
 
 impl Rest<'_, '_> {
-    fn apply<M: Memory>(&mut self, fixup: &Fixup, memory: &mut M) -> Result<(), ErrorKind> {
+    /// Out of line, so that the loop around the common kind stays small enough to be inlined.
+    #[inline(never)]
+    fn apply<M: Memory>(&mut self, fixup: &Fixup, memory: &mut M) -> Result<(), Box<ErrorKind>> {
         match fixup.kind {
-            FixupKind::Rebase { target } => memory.store_u64(fixup.place, (target + self.bias).0),
-            FixupKind::Nothing => Ok(()),
+            FixupKind::Rebase { target } => store(fixup.place, (target + self.bias).0, Form::Abs64, memory)?,
+            FixupKind::Nothing => {}
             FixupKind::Resolver { target } => {
                 let resolver = target + self.bias;
                 self.deferred.push(Deferred { place: fixup.place, resolver, addend: 0, form: Form::Abs64 });
-                Ok(())
             }
-            FixupKind::Bind { import, addend, form } => self.bind(fixup.place, import, addend, form, memory),
-            FixupKind::Tls { model, import, addend } => self.thread_local(fixup.place, model, import, addend, memory),
+            FixupKind::Bind { import, addend, form } => self.bind(fixup.place, import, addend, form, memory)?,
+            FixupKind::Tls { model, import, addend } => self.thread_local(fixup.place, model, import, addend, memory)?,
         }
+        Ok(())
     }
 
     fn bind<M: Memory>(
@@ -167,7 +171,7 @@ impl Rest<'_, '_> {
             Definition::At { provider, kind: SymbolKind::Tls, vm } => (provider, vm),
             Definition::At { provider, vm, .. } if import.is_none() => (provider, vm),
             // A weak thread-local that nobody defines: whoever uses it must look at its address first.
-            Definition::WeakNull => return memory.store_u64(place, 0),
+            Definition::WeakNull => return store(place, 0, Form::Abs64, memory),
             _ => return Err(ErrorKind::malformed("relocation: thread-local, but its symbol is not", Place::Vm(place))),
         };
         let offset = vm.0.wrapping_add_signed(addend);
@@ -185,7 +189,7 @@ impl Rest<'_, '_> {
             }
             TlsModel::Descriptor => return Err(unsupported("thread-local descriptors (TLSDESC)", place)),
         };
-        memory.store_u64(place, value)
+        store(place, value, Form::Abs64, memory)
     }
 }
 
@@ -206,11 +210,17 @@ fn store<M: Memory>(place: VmAddr, value: u64, form: Form, memory: &mut M) -> Re
     let run = (place + memory.bias()).0;
     let overflow = || ErrorKind::Overflow { place, value, symbol: None };
     let signed = |value: u64| i32::try_from(value as i64).map(|value| value as u32).map_err(|_| overflow());
-    match form {
+    let stored = match form {
         Form::Abs64 | Form::Got64 => memory.store_u64(place, value),
         Form::Pc64 => memory.store_u64(place, value.wrapping_sub(run)),
         Form::Abs32 => memory.store_u32(place, u32::try_from(value).map_err(|_| overflow())?),
         Form::Abs32Signed => memory.store_u32(place, signed(value)?),
         Form::Pc32 => memory.store_u32(place, signed(value.wrapping_sub(run))?),
-    }
+    };
+    stored.map_err(|NotWritable| ErrorKind::PlaceNotWritable { place })
+}
+
+#[cold]
+fn not_writable(place: VmAddr) -> Box<ErrorKind> {
+    Box::new(ErrorKind::PlaceNotWritable { place })
 }

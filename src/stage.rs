@@ -70,10 +70,11 @@ impl Group {
         })
     }
 
+    /// Whether code of a known image is at `at`. Most resolvers are libc's, so the host comes first.
     fn is_code(&self, at: RunAddr) -> bool {
-        self.is_own_code(at)
+        self.host.is_code(at)
+            || self.is_own_code(at)
             || self.snapshot.instances.iter().any(|instance| instance.executes(at))
-            || self.host.is_code(at)
     }
 
     fn thread_locals(&self, provider: Provider) -> ThreadLocals {
@@ -318,10 +319,13 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
     let images = std::mem::take(&mut group.images);
     let serials: Vec<u64> = modules.iter().map(|_| registry::next_serial()).collect();
     let mut instances = Vec::with_capacity(modules.len());
-    for ((module, mapped), &serial) in modules.into_iter().zip(images).zip(&serials) {
-        let MappedImage { frames, tls, memory } = mapped;
-        let symbols = image::symbols(&module.plan, &memory).map_err(|kind| kind.at(&module.name, Stage::Initialize))?;
+    let files = std::mem::take(&mut group.files);
+    for (((module, mapped), file), &serial) in modules.into_iter().zip(images).zip(files).zip(&serials) {
+        // Before `mapped` is taken apart: dropped whole, it deregisters its frames before their memory goes.
+        let symbols = image::OwnSymbols::new(&module.plan, file.bytes.bytes)
+            .map_err(|kind| kind.at(&module.name, Stage::Initialize))?;
         let needs = module.needs.iter().map(|need| need_ref(group, &serials, *need)).collect();
+        let MappedImage { frames, tls, memory } = mapped;
         let (global, init) = (group.loader.is_global(), Init::by_this_thread());
         instances.push(Arc::new(Instance { module, symbols, serial, needs, global, tls, init, _frames: frames, memory }));
     }

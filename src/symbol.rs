@@ -39,7 +39,7 @@ pub struct Version<'a> {
     pub name: &'a [u8],
     /// The SysV hash of the name, as the file stores it.
     pub hash: u32,
-    /// The file that `DT_VERNEED` expects it from.
+    /// The file that `DT_VERNEED` expects it from, where that matters.
     pub file: Option<&'a [u8]>,
 }
 

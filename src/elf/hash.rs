@@ -85,7 +85,7 @@ impl<'a> GnuHash<'a> {
         if !self.filter().may_hold(hash) {
             return None;
         }
-        let bucket = u32::from_le_bytes(self.buckets[hash as usize % self.buckets.len()]);
+        let bucket = u32::from_le_bytes(self.buckets[bucket_of(hash, self.buckets.len())]);
         let mut at = bucket.checked_sub(self.first_symbol)?;
         loop {
             let word = u32::from_le_bytes(*self.chains.get(at as usize)?);
@@ -109,6 +109,13 @@ impl<'a> GnuHash<'a> {
         let chain = rest.iter().take_while(|&&word| u32::from_le_bytes(word) & 1 == 0).count();
         highest.saturating_add(chain as u32 + 1)
     }
+}
+
+/// The bucket of a hash: a division of 32 bits, which takes half the time of one of 64. There are never 2^32 buckets,
+/// and never none.
+#[inline]
+fn bucket_of(hash: u32, buckets: usize) -> usize {
+    (hash % (buckets as u32).max(1)) as usize
 }
 
 /// A Bloom filter of two bits a name.
@@ -154,7 +161,7 @@ impl<'a> SysvHash<'a> {
     }
 
     pub(super) fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
-        let mut symbol = u32::from_le_bytes(self.buckets[hash as usize % self.buckets.len()]);
+        let mut symbol = u32::from_le_bytes(self.buckets[bucket_of(hash, self.buckets.len())]);
         // A chain longer than the table is a cycle.
         for _ in 0..self.chains.len() {
             if symbol == 0 {

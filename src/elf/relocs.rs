@@ -11,7 +11,7 @@ use super::machine::{self, Relocation};
 use crate::addr::{VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
-use crate::plan::{Fixup, FixupKind, LoadPlan};
+use crate::plan::{Fixup, FixupKind, ImportSizes, LoadPlan};
 use crate::symbol::{ImportId, Name};
 
 const RELR_WORD: u64 = 8;
@@ -170,6 +170,16 @@ pub fn imports<E: From<ErrorKind>>(
     }
 }
 
+/// Upper bounds for the imports and, where the string table follows the symbol table as all linkers have it, for the
+/// symbols.
+pub fn import_sizes(tables: &Tables) -> ImportSizes {
+    let rela = tables.rela.file.size / 24 - tables.relative_count.min(tables.rela.file.size / 24);
+    let plt = tables.plt.file.size / if tables.plt_has_addends { 24 } else { 16 };
+    let to_strings = tables.strings.file.start.0.checked_sub(tables.symbols.file.start.0);
+    let symbols = to_strings.unwrap_or(0).min(tables.symbols.file.size) / super::symbols::SYMENT as u64;
+    ImportSizes { imports: (rela + tables.rel.file.size / 16 + plt) as usize, symbols: symbols as usize }
+}
+
 /// A set of imports: one byte a symbol, one bit a class.
 struct Seen {
     classes: Vec<u8>,
@@ -202,12 +212,19 @@ impl Seen {
     }
 }
 
+/// A writable segment of up to this many pages is filled at once without a look.
+const SMALL: usize = 8;
+
 /// Whether a sample of the `RELA` entries (four a page, evenly spaced) hits at least 7 pages of 8 of `range`.
 pub fn touches_most_pages(tables: &Tables, range: VmRange, file: &[u8], page: u64) -> bool {
     let (entries, _) = tables.rela.of(file).as_chunks::<24>();
     let pages = (range.size / page) as usize + 1;
-    // Fewer than two a page on average cannot fill most of them, and a small table is not worth the look.
-    if pages < 8 || entries.len() < pages * 2 {
+    // The few writable pages of a small library hold its offset table, its vtables and the like: nearly all are written.
+    if pages <= SMALL {
+        return true;
+    }
+    // Fewer than two a page on average cannot fill most of them.
+    if entries.len() < pages * 2 {
         return false;
     }
     let mut hit = vec![false; pages];

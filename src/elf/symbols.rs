@@ -9,6 +9,7 @@
 use super::dynamic::Tables;
 pub use super::hash::Filter;
 use super::hash::{GnuHash, SysvHash, gnu_hash, sysv_hash};
+use super::versions::Row;
 pub use super::versions::{NeededVersion, Versions};
 use crate::addr::VmAddr;
 use crate::bytes::Bytes;
@@ -253,7 +254,7 @@ impl<'a> SymbolTable<'a> {
         self.versym?.get(index as usize).map(|&raw| u16::from_le_bytes(raw))
     }
 
-    fn version_row(&self, versym: u16) -> Option<&Version<'a>> {
+    fn version_row(&self, versym: u16) -> Option<&Row> {
         self.versions.row(versym & VERSION_INDEX)
     }
 
@@ -309,7 +310,7 @@ impl<'a> SymbolTable<'a> {
             Wanted::Default if number > VERSION_GLOBAL => !hidden,
             Wanted::Default => true,
             Wanted::Exactly { version, hidden: strict } => match self.version_row(versym) {
-                Some(row) if row.hash == version.hash && row.name == version.name => true,
+                Some(row) if self.versions.is(row, version) => true,
                 Some(row) => !(*strict || hidden || row.hash != 0) && number <= VERSION_GLOBAL,
                 None => !*strict && !hidden && number <= VERSION_GLOBAL,
             },
@@ -344,7 +345,7 @@ impl<'a> SymbolTable<'a> {
             let row = self.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL);
             each(Export {
                 name,
-                version: row.map(|row| row.name),
+                version: row.and_then(|row| self.versions.name(row)),
                 default_version: versym & VERSION_HIDDEN == 0,
                 vm: VmAddr(symbol.value),
                 size: symbol.size,
@@ -422,7 +423,8 @@ impl<'a> ImportRow<'_, 'a> {
     /// The version it asks for.
     pub fn version(&self) -> Option<Version<'a>> {
         let versym = self.table.versym(self.index)?;
-        self.table.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL).copied()
+        let row = self.table.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL)?;
+        Some(Version { name: self.table.versions.name(row)?, hash: row.hash, file: None })
     }
 
     /// Whether the image only refers to it.

@@ -11,10 +11,26 @@ const VERSION_INDEX: u16 = 0x7fff;
 /// The versions of one file, by the index that `DT_VERSYM` uses.
 #[derive(Clone, Debug, Default)]
 pub struct Versions<'a> {
-    /// Those without a file are defined here.
-    rows: Vec<Option<Version<'a>>>,
-    needed: Vec<NeededVersion<'a>>,
+    strings: Bytes<'a>,
+    rows: Vec<Row>,
+    verneed: Option<(Bytes<'a>, u64)>,
     any_defined: bool,
+}
+
+/// One version, its names still unread: most are never asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Row {
+    pub(super) hash: u32,
+    name: u32,
+    sort: Sort,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sort {
+    #[default]
+    Absent,
+    Defined,
+    Needed,
 }
 
 /// A version that a file needs, from `DT_VERNEED`.
@@ -33,25 +49,27 @@ impl<'a> Versions<'a> {
         verneed: Option<(&'a [u8], u64)>,
     ) -> Result<Versions<'a>, ErrorKind> {
         let malformed = |what| ErrorKind::Malformed { what, place: None };
-        let mut versions = Versions { any_defined: verdef.is_some(), ..Versions::default() };
+        let verneed = verneed.map(|(bytes, count)| (Bytes(bytes), count));
+        let mut versions = Versions { strings, rows: Vec::new(), verneed, any_defined: verdef.is_some() };
         if let Some((bytes, count)) = verdef {
-            versions.read_defined(strings, Bytes(bytes), count).ok_or(malformed("DT_VERDEF"))?;
+            versions.read_defined(Bytes(bytes), count).ok_or(malformed("DT_VERDEF"))?;
         }
         if let Some((bytes, count)) = verneed {
-            versions.read_needed(strings, Bytes(bytes), count).ok_or(malformed("DT_VERNEED"))?;
+            let row = |entry: Needed| Row { hash: entry.hash, name: entry.name, sort: Sort::Needed };
+            each_needed(bytes, count, |entry| versions.set(entry.index, row(entry))).ok_or(malformed("DT_VERNEED"))?;
         }
         Ok(versions)
     }
 
     /// `Verdef` { version u16, flags u16, ndx u16, cnt u16, hash u32, aux u32, next u32 }, `Verdaux` { name u32, … }.
-    fn read_defined(&mut self, strings: Bytes<'a>, bytes: Bytes<'a>, count: u64) -> Option<()> {
+    fn read_defined(&mut self, bytes: Bytes<'a>, count: u64) -> Option<()> {
         let mut at = 0u64;
         // Offsets only grow, so the loop ends with the table, whatever the count.
         for _ in 0..count {
             let index = bytes.u16(at + 4)? & VERSION_INDEX;
             let (hash, aux, next) = (bytes.u32(at + 8)?, bytes.u32(at + 12)?, bytes.u32(at + 16)?);
-            let name = strings.c_str(u64::from(bytes.u32(at + u64::from(aux))?))?;
-            self.set(index, Version { name, hash, file: None });
+            let name = bytes.u32(at + u64::from(aux))?;
+            self.set(index, Row { hash, name, sort: Sort::Defined });
             if next == 0 {
                 break;
             }
@@ -60,46 +78,30 @@ impl<'a> Versions<'a> {
         Some(())
     }
 
-    /// `Verneed` { version u16, cnt u16, file u32, aux u32, next u32 },
-    /// `Vernaux` { hash u32, flags u16, other u16, name u32, next u32 }.
-    fn read_needed(&mut self, strings: Bytes<'a>, bytes: Bytes<'a>, count: u64) -> Option<()> {
-        const VER_FLG_WEAK: u16 = 2;
-        let mut at = 0u64;
-        for _ in 0..count {
-            let (entries, file) = (bytes.u16(at + 2)?, strings.c_str(u64::from(bytes.u32(at + 4)?))?);
-            let (aux, next) = (bytes.u32(at + 8)?, bytes.u32(at + 12)?);
-            let mut entry = at + u64::from(aux);
-            for _ in 0..entries {
-                let (hash, flags, other) = (bytes.u32(entry)?, bytes.u16(entry + 4)?, bytes.u16(entry + 6)?);
-                let (name, step) = (strings.c_str(u64::from(bytes.u32(entry + 8)?))?, bytes.u32(entry + 12)?);
-                let version = Version { name, hash, file: Some(file) };
-                self.set(other & VERSION_INDEX, version);
-                self.needed.push(NeededVersion { version, weak: flags & VER_FLG_WEAK != 0 });
-                if step == 0 {
-                    break;
-                }
-                entry += u64::from(step);
-            }
-            if next == 0 {
-                break;
-            }
-            at += u64::from(next);
-        }
-        Some(())
-    }
-
-    fn set(&mut self, index: u16, version: Version<'a>) {
+    fn set(&mut self, index: u16, row: Row) {
         let index = usize::from(index);
         if index >= self.rows.len() {
             // At most 2^15 rows, whatever the file says.
-            self.rows.resize(index + 1, None);
+            self.rows.resize(index + 1, Row::default());
         }
-        self.rows[index] = Some(version);
+        self.rows[index] = row;
     }
 
     #[inline]
-    pub(super) fn row(&self, index: u16) -> Option<&Version<'a>> {
-        self.rows.get(usize::from(index))?.as_ref()
+    pub(super) fn row(&self, index: u16) -> Option<&Row> {
+        self.rows.get(usize::from(index)).filter(|row| row.sort != Sort::Absent)
+    }
+
+    /// Whether a row is the version wanted.
+    #[inline]
+    pub(super) fn is(&self, row: &Row, wanted: &Version<'_>) -> bool {
+        row.hash == wanted.hash && self.strings.c_str_is(u64::from(row.name), wanted.name)
+    }
+
+    /// The name of a row.
+    #[inline]
+    pub(super) fn name(&self, row: &Row) -> Option<&'a [u8]> {
+        self.strings.c_str(u64::from(row.name))
     }
 
     /// Whether the file defines any versions; one that does not satisfies every request for a version.
@@ -109,12 +111,58 @@ impl<'a> Versions<'a> {
 
     /// Whether the file defines this version.
     pub fn defines(&self, wanted: &Version<'_>) -> bool {
-        let same = |row: &Version<'_>| row.file.is_none() && row.hash == wanted.hash && row.name == wanted.name;
-        self.rows.iter().flatten().any(same)
+        self.rows.iter().any(|row| row.sort == Sort::Defined && self.is(row, wanted))
     }
 
-    /// The versions that the file needs from others, in file order.
-    pub fn needed(&self) -> &[NeededVersion<'a>] {
-        &self.needed
+    /// The versions that the file needs from others, in file order; those whose names cannot be read are left out.
+    pub fn needed(&self) -> Vec<NeededVersion<'a>> {
+        let mut needed = Vec::new();
+        let Some((bytes, count)) = self.verneed else { return needed };
+        let text = |at: u32| self.strings.c_str(u64::from(at));
+        // That it can be walked was seen when it was read.
+        let _ = each_needed(bytes, count, |entry| {
+            let names = text(entry.name).zip(text(entry.file));
+            needed.extend(names.map(|(name, file)| NeededVersion {
+                version: Version { name, hash: entry.hash, file: Some(file) },
+                weak: entry.weak,
+            }));
+        });
+        needed
     }
+}
+
+/// One `Vernaux`, with the file of its `Verneed`.
+struct Needed {
+    index: u16,
+    hash: u32,
+    name: u32,
+    file: u32,
+    weak: bool,
+}
+
+/// `Verneed` { version u16, cnt u16, file u32, aux u32, next u32 },
+/// `Vernaux` { hash u32, flags u16, other u16, name u32, next u32 }.
+fn each_needed(bytes: Bytes<'_>, count: u64, mut each: impl FnMut(Needed)) -> Option<()> {
+    const VER_FLG_WEAK: u16 = 2;
+    let mut at = 0u64;
+    for _ in 0..count {
+        let (entries, file) = (bytes.u16(at + 2)?, bytes.u32(at + 4)?);
+        let (aux, next) = (bytes.u32(at + 8)?, bytes.u32(at + 12)?);
+        let mut entry = at + u64::from(aux);
+        for _ in 0..entries {
+            let (hash, flags, other) = (bytes.u32(entry)?, bytes.u16(entry + 4)?, bytes.u16(entry + 6)?);
+            let (name, step) = (bytes.u32(entry + 8)?, bytes.u32(entry + 12)?);
+            let (index, weak) = (other & VERSION_INDEX, flags & VER_FLG_WEAK != 0);
+            each(Needed { index, hash, name, file, weak });
+            if step == 0 {
+                break;
+            }
+            entry += u64::from(step);
+        }
+        if next == 0 {
+            break;
+        }
+        at += u64::from(next);
+    }
+    Some(())
 }

@@ -4,52 +4,75 @@ use super::group::Group;
 use super::{Definitions, Inventory, LinkedModule};
 use crate::addr::{RunAddr, VmAddr};
 use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
-use crate::plan::{Filter, Found, LoadPlan, Query, Symbols};
+use crate::plan::{Filter, Found, ImportSizes, LoadPlan, Query, Symbols};
 use crate::symbol::{Class, Definition, HostId, ImportId, InstanceId, ModuleId, Provider, Resolve, SymbolKind};
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// What the imports of one module are bound to, by symbol and class.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// Most symbols of a table are not imported, so the rows stand in order of their first use, and each class has an index
+/// of four bytes a symbol: every page that is not written to is one that the system need not provide.
+#[derive(Clone, Debug, Default)]
 pub struct Bindings {
-    by_class: [Vec<Definition>; Class::COUNT],
+    rows: Vec<(ImportId, Definition)>,
+    /// By class and symbol: the row's number, counted from 1.
+    index: [Vec<u32>; Class::COUNT],
+}
+
+impl PartialEq for Bindings {
+    fn eq(&self, other: &Bindings) -> bool {
+        self.rows == other.rows
+    }
 }
 
 impl Bindings {
+    /// Room for what a module is likely to import.
+    fn sized(sizes: &ImportSizes) -> Result<Bindings, ErrorKind> {
+        let mut bindings = Bindings { rows: Vec::new(), index: std::array::from_fn(|_| Vec::new()) };
+        let bytes = (sizes.imports * size_of::<(ImportId, Definition)>()) as u64;
+        bindings.rows.try_reserve_exact(sizes.imports).map_err(|_| ErrorKind::OutOfMemory { bytes })?;
+        Ok(bindings)
+    }
+
     /// What `import` is bound to; [`Definition::Unused`] if it was never resolved.
     #[inline]
     pub fn get(&self, import: ImportId) -> Definition {
-        let table = &self.by_class[import.class as usize];
-        table.get(import.symbol as usize).copied().unwrap_or_default()
+        let number = self.index[import.class as usize].get(import.symbol as usize).copied().unwrap_or(0);
+        self.rows.get((number as usize).wrapping_sub(1)).map_or(Definition::Unused, |&(_, definition)| definition)
     }
 
     #[inline]
-    fn set(&mut self, import: ImportId, definition: Definition) -> Result<(), Box<ErrorKind>> {
-        let (table, index) = (&mut self.by_class[import.class as usize], import.symbol as usize);
-        if index >= table.len() {
-            grow(table, index)?;
+    fn set(&mut self, import: ImportId, definition: Definition, sizes: &ImportSizes) -> Result<(), Box<ErrorKind>> {
+        let (index, symbol) = (&mut self.index[import.class as usize], import.symbol as usize);
+        if symbol >= index.len() {
+            grow(index, symbol, sizes.symbols)?;
         }
-        table[index] = definition;
+        self.rows.push((import, definition));
+        index[symbol] = self.rows.len() as u32;
         Ok(())
     }
 
-    /// All that are bound, by class and symbol.
+    /// All that are bound, in order of first use.
     pub fn iter(&self) -> impl Iterator<Item = (ImportId, Definition)> + '_ {
-        const CLASSES: [Class; Class::COUNT] = [Class::Data, Class::Plt, Class::Tls, Class::Size];
-        CLASSES.into_iter().flat_map(move |class| {
-            let rows = self.by_class[class as usize].iter().enumerate();
-            rows.filter(|(_, definition)| **definition != Definition::Unused)
-                .map(move |(symbol, &definition)| (ImportId { symbol: symbol as u32, class }, definition))
-        })
+        self.rows.iter().copied()
     }
 }
 
 #[cold]
-fn grow(table: &mut Vec<Definition>, index: usize) -> Result<(), ErrorKind> {
-    let target = (index + 1).next_power_of_two().max(256);
-    let bytes = (target * size_of::<Definition>()) as u64;
-    table.try_reserve_exact(target - table.len()).map_err(|_| ErrorKind::OutOfMemory { bytes })?;
-    table.resize(target, Definition::Unused);
+fn grow(index: &mut Vec<u32>, symbol: usize, likely: usize) -> Result<(), ErrorKind> {
+    let size = likely.max((symbol + 1).next_power_of_two());
+    let bytes = (size * size_of::<u32>()) as u64;
+    let mut larger = Vec::new();
+    larger.try_reserve_exact(size).map_err(|_| ErrorKind::OutOfMemory { bytes })?;
+    if index.is_empty() {
+        // Zeroed memory straight from the system, where a resize would write to all of it.
+        drop(larger);
+        *index = vec![0; size];
+        return Ok(());
+    }
+    larger.extend_from_slice(index);
+    larger.resize(size, 0);
+    *index = larger;
     Ok(())
 }
 
@@ -185,11 +208,15 @@ struct Linker<'t, 'i> {
     searched: Searched<'t>,
 }
 
-/// What the scope answers, by question.
-type Searched<'t> = HashMap<Question<'t>, Option<(Provider, Found)>, BuildHasherDefault<FirstWord>>;
+/// What the scope answered to some of the latest questions: a cache with one place a hash, so that it never grows. A
+/// table of all names of a big group costs more page faults than searching again.
+#[derive(Default)]
+struct Searched<'t> {
+    places: Vec<Option<(Question<'t>, Option<(Provider, Found)>)>>,
+}
 
 /// All that a search of the scope depends on.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Question<'t> {
     hash: u32,
     class: Class,
@@ -197,27 +224,27 @@ struct Question<'t> {
     version: Option<&'t [u8]>,
 }
 
-impl Hash for Question<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u32(self.hash);
-    }
-}
+impl<'t> Searched<'t> {
+    const PLACES: usize = 1 << 10;
 
-/// Takes the one word that it is given for a hash, spread over the bits that the table looks at.
-#[derive(Default)]
-struct FirstWord(u64);
-
-impl Hasher for FirstWord {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |hash, &byte| hash.rotate_left(8) ^ u64::from(byte));
-    }
-
-    fn write_u32(&mut self, word: u32) {
-        self.0 = u64::from(word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+    fn get_or(
+        &mut self,
+        question: Question<'t>,
+        ask: impl FnOnce() -> Option<(Provider, Found)>,
+    ) -> Option<(Provider, Found)> {
+        if self.places.is_empty() {
+            self.places.resize_with(Searched::PLACES, || None);
+        }
+        // The low bits choose the bucket in every image's own table; any others spread as well.
+        let place = &mut self.places[(question.hash.wrapping_mul(0x9e37_79b1) >> 22) as usize % Searched::PLACES];
+        match place {
+            Some((known, answer)) if *known == question => *answer,
+            _ => {
+                let answer = ask();
+                *place = Some((question, answer));
+                answer
+            }
+        }
     }
 }
 
@@ -229,18 +256,18 @@ impl<'t> Linker<'t, '_> {
         bytes: &'t [u8],
         symbols: &Symbols<'t>,
     ) -> Result<Bindings, ErrorKind> {
-        let mut bindings = Bindings::default();
+        let sizes = module.plan.import_sizes();
+        let mut bindings = Bindings::sized(&sizes)?;
         let own = self.scope.iter().position(|entry| entry.provider == Provider::New(id)).unwrap_or(self.scope.len());
         let context = Context { id, plan: &module.plan, name: &module.name, symbols, own };
         // A boxed error keeps the result of the common case in registers.
         let bound = module.plan.imports::<Box<ErrorKind>>(bytes, |import| {
             let definition = self.import(&context, import)?;
-            bindings.set(import, definition)
+            bindings.set(import, definition, &sizes)
         });
         bound.map(|()| bindings).map_err(|kind| *kind)
     }
 
-    #[inline]
     fn import(&mut self, context: &Context<'_, 't>, import: ImportId) -> Result<Definition, Box<ErrorKind>> {
         let row = context.symbols.import(import.symbol).ok_or_else(|| outside(import))?;
         let own = row.own();
@@ -289,7 +316,7 @@ impl<'t> Linker<'t, '_> {
             return ask();
         }
         let (hash, class, name, version) = (query.hash(), query.class(), query.name(), query.version());
-        *self.searched.entry(Question { hash, class, name, version }).or_insert_with(ask)
+        self.searched.get_or(Question { hash, class, name, version }, ask)
     }
 
     fn found(&mut self, query: &Query<'_>, provider: Provider, found: &Found, class: Class) -> Definition {

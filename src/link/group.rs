@@ -100,9 +100,9 @@ impl Collector<'_, '_> {
             return Ok(provider);
         }
         self.check(&plan).map_err(|kind| kind.at(text.clone(), Stage::Plan))?;
-        if plan.soname.as_deref().is_some_and(|soname| HOST_ONLY.contains(&soname)) {
-            let name = plan.soname.unwrap_or_default();
-            return Err(ErrorKind::HostOnly { name }.at(text, Stage::Link));
+        if let Some(soname) = plan.soname.as_deref().filter(|soname| HOST_ONLY.contains(soname)) {
+            let host_only = || ErrorKind::HostOnly { name: soname.to_vec() }.at(text, Stage::Link);
+            return self.by_soname(soname).ok_or_else(host_only);
         }
         self.add(file, text, plan, parent)
     }

@@ -4,7 +4,7 @@
 //! in `writable` are mapped readable and writable until [`HostMemory::seal`] shrinks them. Every store is checked
 //! against them, so no fixup can reach text, read-only data or anything outside the image.
 
-use super::Memory;
+use super::{Memory, NotWritable};
 use crate::addr::{Bias, RunAddr, VmAddr, VmRange};
 use crate::error::ErrorKind;
 use crate::link::FileBytes;
@@ -36,9 +36,9 @@ impl HostMemory {
         let mut memory =
             HostMemory { reservation, span, writable: Vec::new(), current: VmRange::default(), pending: Vec::new() };
         for region in &plan.regions {
-            match source {
-                FileBytes::Mapped { file, .. } => memory.map_region(plan, region, file, source, page)?,
-                FileBytes::Owned(bytes) => memory.copy_region(region, bytes, page)?,
+            match &source.file {
+                Some(file) => memory.map_region(plan, region, file, source, page)?,
+                None => memory.copy_region(region, source, page)?,
             }
             if region.prot.write {
                 memory.writable.push(region.vm);
@@ -167,11 +167,18 @@ impl HostMemory {
         Some(unsafe { std::slice::from_raw_parts(at, range.size as usize) })
     }
 
+    /// Makes the writable range that holds the place the current one.
+    #[cold]
+    fn turn_to(&mut self, at: VmAddr, size: u64) -> Result<(), NotWritable> {
+        let hit = self.writable.iter().find(|range| range.holds(at, size));
+        self.current = *hit.ok_or(NotWritable)?;
+        Ok(())
+    }
+
     #[inline]
-    fn place(&mut self, at: VmAddr, size: u64) -> Result<*mut u8, ErrorKind> {
+    fn place(&mut self, at: VmAddr, size: u64) -> Result<*mut u8, NotWritable> {
         if !self.current.holds(at, size) {
-            let hit = self.writable.iter().find(|range| range.holds(at, size));
-            self.current = *hit.ok_or(ErrorKind::PlaceNotWritable { place: at })?;
+            self.turn_to(at, size)?;
         }
         Ok(self.reservation.base().wrapping_add(self.offset(at) as usize))
     }
@@ -184,7 +191,7 @@ impl Memory for HostMemory {
     }
 
     #[inline]
-    fn store_u64(&mut self, at: VmAddr, value: u64) -> Result<(), ErrorKind> {
+    fn store_u64(&mut self, at: VmAddr, value: u64) -> Result<(), NotWritable> {
         let place = self.place(at, 8)?;
         // SAFETY: `place` checked that eight bytes there are in a writable range of this image; they may be unaligned.
         unsafe { place.cast::<u64>().write_unaligned(value) };
@@ -192,7 +199,7 @@ impl Memory for HostMemory {
     }
 
     #[inline]
-    fn store_u32(&mut self, at: VmAddr, value: u32) -> Result<(), ErrorKind> {
+    fn store_u32(&mut self, at: VmAddr, value: u32) -> Result<(), NotWritable> {
         let place = self.place(at, 4)?;
         // SAFETY: as above, for four bytes.
         unsafe { place.cast::<u32>().write_unaligned(value) };

@@ -1,6 +1,6 @@
 //! A rehearsal: relocates into a buffer, never touching the process. Works for any machine.
 
-use super::Memory;
+use super::{Memory, NotWritable};
 use crate::addr::{Bias, VmAddr, VmRange};
 use crate::error::ErrorKind;
 use crate::plan::LoadPlan;
@@ -43,9 +43,9 @@ impl Scratch {
         self.bytes.get(start..start + range.size as usize)
     }
 
-    fn place(&mut self, at: VmAddr, size: u64) -> Result<&mut [u8], ErrorKind> {
+    fn place(&mut self, at: VmAddr, size: u64) -> Result<&mut [u8], NotWritable> {
         if !self.writable.iter().any(|range| range.holds(at, size)) {
-            return Err(ErrorKind::PlaceNotWritable { place: at });
+            return Err(NotWritable);
         }
         let start = (at.0 - self.span.start.0) as usize;
         Ok(&mut self.bytes[start..start + size as usize])
@@ -57,12 +57,12 @@ impl Memory for Scratch {
         self.bias
     }
 
-    fn store_u64(&mut self, at: VmAddr, value: u64) -> Result<(), ErrorKind> {
+    fn store_u64(&mut self, at: VmAddr, value: u64) -> Result<(), NotWritable> {
         self.place(at, 8)?.copy_from_slice(&value.to_le_bytes());
         Ok(())
     }
 
-    fn store_u32(&mut self, at: VmAddr, value: u32) -> Result<(), ErrorKind> {
+    fn store_u32(&mut self, at: VmAddr, value: u32) -> Result<(), NotWritable> {
         self.place(at, 4)?.copy_from_slice(&value.to_le_bytes());
         Ok(())
     }

@@ -8,10 +8,9 @@ use super::host::{HostImage, HostImages};
 use super::tls::ModuleTls;
 use crate::addr::{RunAddr, VmRange};
 use crate::error::ErrorKind;
-use crate::link::LinkedModule;
+use crate::link::{ImageBytes, LinkedModule};
 use crate::memory::{HostMemory, Memory};
-use crate::plan::{LoadPlan, Query, Symbols, Tables};
-use crate::elf::symbols::SymbolTable;
+use crate::plan::{LoadPlan, Query, Symbols};
 
 /// Registers the thread-locals of a module that has just been mapped.
 pub(crate) fn register_tls(module: &LinkedModule, memory: &HostMemory) -> Result<Option<ModuleTls>, ErrorKind> {
@@ -61,17 +60,32 @@ pub(crate) fn adopt_get_addr(host: &HostImages) {
     }
 }
 
-/// The symbol table of a sealed image, borrowed from its memory; tables that stay writable are copied.
-pub(crate) fn symbols(plan: &LoadPlan, memory: &HostMemory) -> Result<Symbols<'static>, ErrorKind> {
-    let Tables::Elf(tables) = &plan.tables;
-    SymbolTable::new(&tables.parts(|extent| table(plan, memory, extent.vm_range())))
+/// A symbol table together with the bytes that it borrows. They were read while the image was linked, so keeping them
+/// mapped costs nothing, where the same tables in the image's own memory would have to be paged in once more.
+#[derive(Debug)]
+pub(crate) struct OwnSymbols {
+    /// Borrows `_file`: its lifetime is a fiction that must not leave this type.
+    table: Symbols<'static>,
+    _file: ImageBytes,
 }
 
-fn table(plan: &LoadPlan, memory: &HostMemory, range: VmRange) -> &'static [u8] {
-    // SAFETY: the slice is kept in the instance that owns the memory, or in a symbol handle that borrows it.
-    match unsafe { memory.constant(plan, range) } {
-        Some(bytes) => bytes,
-        None => &[],
+impl OwnSymbols {
+    /// The symbols of the image that `plan` was made from.
+    pub(crate) fn new(plan: &LoadPlan, file: ImageBytes) -> Result<OwnSymbols, ErrorKind> {
+        let bytes: &[u8] = &file;
+        // SAFETY: the bytes lie in a mapping or on the heap, so they stay where they are until `file` is dropped, which
+        // is after `table`: fields drop in the order of their declaration.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
+        Ok(OwnSymbols { table: plan.symbols(bytes)?, _file: file })
+    }
+}
+
+impl std::ops::Deref for OwnSymbols {
+    type Target = Symbols<'static>;
+
+    #[inline]
+    fn deref(&self) -> &Symbols<'static> {
+        &self.table
     }
 }
 
