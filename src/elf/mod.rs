@@ -114,7 +114,8 @@ fn check_ident(bytes: Bytes<'_>) -> Result<(), ErrorKind> {
         return Err(ErrorKind::WrongTarget { field: "EI_DATA", found, expected: "little-endian".into() });
     }
     if ident[header::EI_VERSION] != header::EV_CURRENT {
-        return Err(ErrorKind::malformed("header: EI_VERSION is not 1", Place::File(FileOffset(6))));
+        let found = ident[header::EI_VERSION].to_string();
+        return Err(ErrorKind::WrongTarget { field: "EI_VERSION", found, expected: "1".into() });
     }
     Ok(())
 }

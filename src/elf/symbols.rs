@@ -471,11 +471,15 @@ impl<'a> ImportRow<'_, 'a> {
     /// The lookup that answers it.
     ///
     /// # Errors
-    /// As [`ImportRow::name`].
+    /// As [`ImportRow::name`]; a version index that neither `DT_VERNEED` nor `DT_VERDEF` has.
     pub fn query(&self, class: Class) -> Result<Query<'a>, ErrorKind> {
         let name = self.name()?;
         let version = match self.version() {
             Some(version) => Wanted::Exactly { version, hidden: false },
+            None if self.table.versym(self.index).is_some_and(|versym| versym & VERSION_INDEX > VERSION_GLOBAL) => {
+                let place = Place::Entry(u64::from(self.index));
+                return Err(ErrorKind::malformed("DT_VERSYM: an import has a version that no table defines", place));
+            }
             None => Wanted::Unversioned,
         };
         Ok(Query { name, gnu_hash: gnu_hash(name), version, class })
