@@ -379,7 +379,7 @@ fn a_plugin_is_initialised_once_and_never_closed() {
     let start = Barrier::new(16);
     let plugins: Vec<Plugin> = std::thread::scope(|scope| {
         let open = |at: usize| {
-            let (start, name) = (&start, if at % 2 == 0 { &path } else { &other });
+            let (start, name) = (&start, [&path, &other][at % 2]);
             scope.spawn(move || {
                 start.wait();
                 let plugin = open_plugin(name).expect("a sound fixture");
