@@ -6,7 +6,7 @@ use crate::addr::{RunAddr, VmAddr};
 use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
 use crate::plan::{Filter, Found, ImportSizes, LoadPlan, Query, Symbols};
 use crate::symbol::{Class, Definition, HostId, ImportId, InstanceId, ModuleId, Provider, Resolve, SymbolKind};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// What the imports of one module are bound to, by symbol and class.
 ///
@@ -107,8 +107,8 @@ pub(super) fn bind(group: &Group, inventory: &Inventory<'_>, resolve: Option<&dy
         inventory,
         resolve,
         supplied: Vec::new(),
-        supplied_by_name: HashMap::new(),
-        uniques: HashMap::new(),
+        supplied_by_name: BTreeMap::new(),
+        uniques: BTreeMap::new(),
         undefined: Vec::new(),
         used_host: vec![false; inventory.host.len()],
         used_loaded: vec![false; inventory.loaded.len()],
@@ -198,9 +198,10 @@ struct Linker<'t, 'i> {
     inventory: &'t Inventory<'i>,
     resolve: Option<&'t dyn Resolve>,
     supplied: Vec<Supplied>,
-    supplied_by_name: HashMap<Vec<u8>, u32>,
+    // Trees, not hash maps: those ask the system for random numbers, which a sandbox may not allow.
+    supplied_by_name: BTreeMap<Vec<u8>, u32>,
     /// `STB_GNU_UNIQUE` definitions that this group has settled on.
-    uniques: HashMap<Vec<u8>, Definition>,
+    uniques: BTreeMap<Vec<u8>, Definition>,
     undefined: Vec<Undefined>,
     used_host: Vec<bool>,
     used_loaded: Vec<bool>,
