@@ -30,6 +30,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod vanishing;
 
 pub(crate) use image::HostImage;
 pub(crate) use process::{Arguments, arguments, arm_exit_flag, exiting, secure};
@@ -43,6 +44,7 @@ use image::Sketch;
 use origin::Origin;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
+use vanishing::with_care;
 
 /// The images of the process at one moment. A [`HostId`] is an index into them, and means nothing in another snapshot.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub(crate) struct HostImages {
     /// In the order of the system loader's list: the executable first.
     pub(crate) images: Vec<Arc<HostImage>>,
     needs: Vec<Vec<Provider>>,
+    /// How many at the beginning of the list never go away.
+    permanent: usize,
     tls: OnceLock<Vec<HostTls>>,
 }
 
@@ -64,7 +68,7 @@ pub(crate) fn images() -> Result<Arc<HostImages>, ErrorKind> {
     let origin = origin()?;
     let Some(mut current) = lock() else { return HostImages::read(origin, None).map(Arc::new) };
     if let Some(images) = &*current
-        && images.are_current(&links(origin)?)
+        && images.are_current(&links(origin, images.permanent)?)
     {
         return Ok(Arc::clone(images));
     }
@@ -94,10 +98,10 @@ fn lock() -> Option<MutexGuard<'static, Option<Arc<HostImages>>>> {
     None
 }
 
-/// The list; in a static process, the executable alone.
-fn links(origin: &Origin) -> Result<Vec<Link>, ErrorKind> {
+/// The list, whose first `permanent` images never go away; in a static process, the executable alone.
+fn links(origin: &Origin, permanent: usize) -> Result<Vec<Link>, ErrorKind> {
     if let Some(chain) = origin.chain {
-        return chain.links();
+        return chain.links(permanent);
     }
     let base = RunAddr(origin.started.bias.0);
     Ok(vec![Link { node: RunAddr(0), base, dynamic: origin.dynamic(), name: RunAddr(0) }])
@@ -105,12 +109,18 @@ fn links(origin: &Origin) -> Result<Vec<Link>, ErrorKind> {
 
 impl HostImages {
     fn read(origin: &Origin, previous: Option<&HostImages>) -> Result<HostImages, ErrorKind> {
-        const ATTEMPTS: u32 = 16;
-        for _ in 0..ATTEMPTS {
-            let before = links(origin)?;
+        const ATTEMPTS: u32 = 1000;
+        // At first, nothing is known to go away.
+        let mut permanent = previous.map_or(usize::MAX, |images| images.permanent);
+        for attempt in 0..ATTEMPTS {
+            let before = links(origin, permanent)?;
+            vanishing::has_missed();
             let images = HostImages::build(origin, &before, previous);
-            // What was made while the list changed may mix two moments.
-            if links(origin)? == before {
+            permanent = images.permanent;
+            // What was made while the list changed may mix two moments; and where the same image went and came back, it
+            // may lack a part. (An image whose file was cut off lacks a part for good.)
+            let complete = !vanishing::has_missed() || attempt > ATTEMPTS / 10;
+            if complete && images.are_current(&links(origin, permanent)?) {
                 return Ok(images);
             }
         }
@@ -120,11 +130,18 @@ impl HostImages {
     fn build(origin: &Origin, links: &[Link], previous: Option<&HostImages>) -> HostImages {
         let known: BTreeMap<_, _> =
             previous.iter().flat_map(|it| &it.images).map(|image| (image.node(), image)).collect();
-        let draft = |link: &Link| match known.get(&link.node).filter(|image| image.is_at(link)) {
-            Some(image) => Draft::Known(Arc::clone(image)),
-            None => Draft::New(Box::new(Sketch::read(origin, link, *link == links[0]))),
+        let mut wanted = Wanted::default();
+        let draft = |(index, link): (usize, &Link)| {
+            let permanent = index == 0 || previous.map_or(!wanted.names.is_empty(), |images| index < images.permanent);
+            let read = || match known.get(&link.node).filter(|image| image.is_at(link)) {
+                Some(image) => Draft::Known(Arc::clone(image)),
+                None => Draft::New(Box::new(Sketch::read(origin, link, index == 0))),
+            };
+            let draft = if permanent { read() } else { with_care(read) };
+            wanted.add(&draft);
+            draft
         };
-        let drafts: Vec<_> = links.iter().map(draft).collect();
+        let drafts: Vec<_> = links.iter().enumerate().map(draft).collect();
         let needs = needs(&drafts);
         let startup = startup(&needs);
         let finish = |(index, draft)| match draft {
@@ -133,11 +150,13 @@ impl HostImages {
         };
         let images = drafts.into_iter().enumerate().map(finish).collect();
         let providers = |needs: Vec<_>| needs.into_iter().map(|index| Provider::Host(HostId(index as u16))).collect();
-        HostImages { images, needs: needs.into_iter().map(providers).collect(), tls: OnceLock::new() }
+        let needs = needs.into_iter().map(providers).collect();
+        HostImages { images, needs, permanent: startup, tls: OnceLock::new() }
     }
 
     fn are_current(&self, links: &[Link]) -> bool {
-        self.images.len() == links.len() && self.images.iter().zip(links).all(|(image, link)| image.is_at(link))
+        let same = || self.images.iter().zip(links).all(|(image, link)| image.is_at(link));
+        self.images.len() == links.len() && if links.len() > self.permanent { with_care(same) } else { same() }
     }
 
     /// Who provides each of an image's needs, in their order; one that is not in the process is left out.
@@ -173,8 +192,9 @@ impl HostImages {
 
     /// The images that the system loader has not unloaded since this snapshot was made.
     fn still_there(&self) -> Vec<(usize, &HostImage)> {
-        let links = origin().and_then(links).unwrap_or_default();
-        let listed = |image: &HostImage| image.permanent || links.iter().any(|link| image.is_at(link));
+        let links = origin().and_then(|origin| links(origin, self.permanent)).unwrap_or_default();
+        let is_listed = |image: &HostImage| with_care(|| links.iter().any(|link| image.is_at(link)));
+        let listed = |image: &HostImage| image.permanent || is_listed(image);
         self.images.iter().map(|image| &**image).enumerate().filter(|(_, image)| listed(image)).collect()
     }
 }
@@ -203,14 +223,30 @@ impl Draft {
     }
 }
 
+/// While the list is first read: the names that images of the scope need and that no image had yet, by their hashes. As
+/// long as there are any, the scope goes on (see the top of this file).
+#[derive(Default)]
+struct Wanted {
+    names: Vec<u64>,
+    had: Vec<u64>,
+}
+
+impl Wanted {
+    fn add(&mut self, draft: &Draft) {
+        let Names { soname, path, needs, .. } = draft.names();
+        self.had.extend([soname, path, base_name(path)].map(name_hash));
+        self.names.extend(needs.iter().map(|need| name_hash(need)));
+        self.names.retain(|name| !self.had.contains(name));
+    }
+}
+
 /// For each image, which images it needs. musl's libc is its dynamic linker, and answers to names that no image has
 /// (`libc.so`, `libc.musl-x86_64.so.1`, `libpthread.so.0`).
 fn needs(drafts: &[Draft]) -> Vec<Vec<usize>> {
     let mut names = Vec::with_capacity(drafts.len() * 3);
     for (index, draft) in drafts.iter().enumerate() {
         let Names { soname, path, .. } = draft.names();
-        let base = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        names.extend([soname, path, base].map(|name| (name, index)));
+        names.extend([soname, path, base_name(path)].map(|name| (name, index)));
     }
     names.sort_unstable();
     let find = |need: &[u8]| {
@@ -220,6 +256,15 @@ fn needs(drafts: &[Draft]) -> Vec<Vec<usize>> {
     let interpreter = drafts.iter().position(|draft| draft.names().is_interpreter);
     let provider = |need: &Vec<u8>| find(need).or(interpreter);
     drafts.iter().map(|draft| draft.names().needs.iter().filter_map(provider).collect()).collect()
+}
+
+/// FNV-1a.
+fn name_hash(name: &[u8]) -> u64 {
+    name.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
 }
 
 /// How many images at the beginning of the list were there at start-up (see the top of this file).

@@ -2,12 +2,13 @@
 //!
 //! Invariant: a list is returned only if the loader called it consistent before and after it was read. A thread that
 //! unloads an image between two of our reads can still take a node away under us: the loader's own lock is out of reach
-//! without libdl. So the window is kept short (pointers are copied first, everything else afterwards), and the nodes of
-//! the start-up images, which are all that most processes have, never go away.
+//! without libdl. The nodes of the start-up images, which are all that most processes have, never go away; those behind
+//! them are read with care ([`vanishing`]) as soon as it is known where they begin.
 //!
 //! Sources: `<link.h>` of glibc, musl and FreeBSD, which agree on these members; SysV ABI, "r_debug".
 
 use super::memory;
+use super::vanishing::with_care;
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
 use std::time::Duration;
@@ -71,15 +72,18 @@ impl Chain {
         unsafe { memory::read(self.0) }
     }
 
-    /// Reads all nodes.
+    /// Reads all nodes; the first `permanent` of them never go away.
     ///
     /// # Errors
     /// The list is never consistent, or makes no sense.
-    pub(super) fn links(self) -> Result<Vec<Link>, ErrorKind> {
+    pub(super) fn links(self, permanent: usize) -> Result<Vec<Link>, ErrorKind> {
         for attempt in 0..SPINS + PAUSES {
             if self.debug().state == CONSISTENT {
-                let links = self.walk()?;
-                if self.debug().state == CONSISTENT {
+                let links = self.walk(permanent);
+                // What was read while the list changed may be anything, also not a list.
+                if self.debug().state == CONSISTENT
+                    && let Some(links) = links
+                {
                     return Ok(links);
                 }
             }
@@ -92,27 +96,26 @@ impl Chain {
         Err(ErrorKind::Host { what: "the system loader keeps changing its list" })
     }
 
-    fn walk(self) -> Result<Vec<Link>, ErrorKind> {
+    fn walk(self, permanent: usize) -> Option<Vec<Link>> {
         let mut links = Vec::with_capacity(16);
-        let mut next = RunAddr(self.debug().map);
-        while next.0 != 0 {
-            let node =
-                aligned(next).ok_or(ErrorKind::Host { what: "a node of the system loader's list is misaligned" })?;
-            if links.len() == MOST_IMAGES {
-                return Err(ErrorKind::Host { what: "the system loader's list has no end" });
-            }
-            // SAFETY: a node of the consistent list (see the file's invariant).
-            let map: LinkMap = unsafe { memory::read(node) };
-            links.push(Link {
-                node,
-                base: RunAddr(map.address),
-                dynamic: RunAddr(map.dynamic),
-                name: RunAddr(map.name),
-            });
-            next = RunAddr(map.next);
+        let mut next = read_nodes(RunAddr(self.debug().map), permanent, &mut links)?;
+        if next.0 != 0 {
+            next = with_care(|| read_nodes(next, MOST_IMAGES, &mut links))?;
         }
-        Ok(links)
+        (next.0 == 0).then_some(links)
     }
+}
+
+/// Appends the nodes from `next` on until there are `most`, and returns the one after them.
+fn read_nodes(mut next: RunAddr, most: usize, links: &mut Vec<Link>) -> Option<RunAddr> {
+    while next.0 != 0 && links.len() < most.min(MOST_IMAGES) {
+        let node = aligned(next)?;
+        // SAFETY: a node of the consistent list (see the file's invariant).
+        let map: LinkMap = unsafe { memory::read(node) };
+        links.push(Link { node, base: RunAddr(map.address), dynamic: RunAddr(map.dynamic), name: RunAddr(map.name) });
+        next = RunAddr(map.next);
+    }
+    Some(next)
 }
 
 fn aligned(at: RunAddr) -> Option<RunAddr> {

@@ -6,6 +6,7 @@ use super::origin::Origin;
 use super::segments::{self, Segments};
 use super::statics::StaticSymbols;
 use super::tables::Tables;
+use super::vanishing::with_care;
 use crate::addr::{Bias, RunAddr};
 use crate::elf::dynamic::Dynamic;
 use crate::plan::{Found, Query, Region, SearchPaths, Symbols, TlsTemplate};
@@ -126,9 +127,7 @@ impl HostImage {
 
     /// Whether `link` is this image, and not another one that was loaded at the same place after it.
     pub(super) fn is_at(&self, link: &Link) -> bool {
-        let Link { node, base, dynamic, name } = *link;
-        let same = (node, base, dynamic) == (self.link.node, self.link.base, self.link.dynamic);
-        same && (self.permanent || (listed_name(name) == self.path && self.segments.print() == self.print))
+        *link == self.link && (self.permanent || self.segments.print() == self.print)
     }
 }
 
@@ -172,12 +171,20 @@ impl Sketch {
 
     /// Completes the image; `startup` says whether it was there when the process started.
     pub(super) fn finish(self, origin: &Origin, startup: bool) -> HostImage {
+        let name = self.soname.as_deref().unwrap_or_default();
+        let is_vdso = name.starts_with(b"linux-vdso") || name.starts_with(b"linux-gate");
+        let permanent = startup || self.is_interpreter || is_vdso;
+        let global = permanent && !is_vdso;
+        if permanent {
+            return self.complete(origin, permanent, global);
+        }
+        with_care(|| self.complete(origin, permanent, global))
+    }
+
+    fn complete(self, origin: &Origin, permanent: bool, global: bool) -> HostImage {
         let Sketch { path, soname, needs, is_interpreter, is_main, link, segments, dynamic } = self;
         let strings = Strings::of(&segments, &dynamic);
         let search = SearchPaths { rpath: strings.at(dynamic.rpath), runpath: strings.at(dynamic.runpath) };
-        let is_vdso =
-            soname.as_ref().is_some_and(|name| name.starts_with(b"linux-vdso") || name.starts_with(b"linux-gate"));
-        let permanent = startup || is_interpreter || is_vdso;
         // All that it needs must be in it: also libc, without which this code would not run.
         let is_static = is_main && needs.is_empty();
         let label = if path.is_empty() { soname.as_deref().unwrap_or_default() } else { &path };
@@ -187,7 +194,7 @@ impl Sketch {
             dynamic: link.dynamic,
             is_main,
             is_interpreter,
-            global: permanent && !is_vdso,
+            global,
             permanent,
             static_symbols: is_static.then(|| StaticSymbols::new(origin.headers, path.clone())),
             tables: Tables::new(&segments, &dynamic, permanent),

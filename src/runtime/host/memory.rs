@@ -2,7 +2,9 @@
 //!
 //! Invariant: what is read is mapped and readable. The kernel's auxiliary vector, the system loader's `r_debug` and
 //! `link_map`, and the segments of an image that they list are; any other page is asked about first ([`is_readable`]).
+//! Where an image may be unloaded meanwhile, the kernel reads for us ([`vanishing`]).
 
+use super::vanishing;
 use crate::addr::RunAddr;
 use std::ffi::{c_char, c_int};
 use std::ptr;
@@ -24,6 +26,10 @@ fn pointer<T>(at: RunAddr) -> *const T {
 /// # Safety
 /// `size_of::<T>()` bytes at `at` are readable, and any bytes are a `T`.
 pub(super) unsafe fn read<T: Copy>(at: RunAddr) -> T {
+    // SAFETY: the copy has the size that is read from it.
+    if let Some(value) = vanishing::scope(|scope| unsafe { read_with_care(scope, at) }) {
+        return value;
+    }
     let from = pointer::<T>(at);
     if from.is_aligned() {
         // SAFETY: readable says the caller, and aligned as just checked.
@@ -34,13 +40,29 @@ pub(super) unsafe fn read<T: Copy>(at: RunAddr) -> T {
     }
 }
 
-/// Borrows bytes in place.
+/// # Safety
+/// Any bytes are a `T`.
+unsafe fn read_with_care<T: Copy>(scope: &vanishing::Vanishing, at: RunAddr) -> T {
+    let mut value = std::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: the bytes are those of the value, and initialised.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
+    scope.read(at, bytes);
+    // SAFETY: any bytes are a `T`, says the caller.
+    unsafe { value.assume_init() }
+}
+
+/// Borrows bytes: in place, or for a scope with care, from a copy.
 ///
 /// # Safety
-/// `size` bytes at `at` are readable for as long as the slice is used, and nobody writes to them meanwhile.
+/// `size` bytes at `at` are readable for as long as the slice is used, and nobody writes to them meanwhile. In a scope
+/// with care, it is not used after that.
 pub(super) unsafe fn borrow(at: RunAddr, size: u64) -> &'static [u8] {
     if size == 0 {
         return &[];
+    }
+    // SAFETY: the caller does not use the slice after the scope.
+    if let Some(copy) = vanishing::scope(|scope| unsafe { scope.keep(at, size) }) {
+        return copy;
     }
     // SAFETY: readable and unwritten says the caller; a mapping does not wrap around the address space.
     unsafe { std::slice::from_raw_parts(pointer(at), size as usize) }
@@ -52,6 +74,9 @@ pub(super) unsafe fn borrow(at: RunAddr, size: u64) -> &'static [u8] {
 /// `size` bytes at `at` are readable.
 pub(super) unsafe fn copy(at: RunAddr, size: u64) -> Vec<u8> {
     let mut bytes = vec![0; size as usize];
+    if vanishing::scope(|scope| scope.read(at, &mut bytes)).is_some() {
+        return bytes;
+    }
     // SAFETY: readable says the caller; the destination is as long as what is copied, and new.
     unsafe { ptr::copy_nonoverlapping(pointer(at), bytes.as_mut_ptr(), bytes.len()) };
     bytes
@@ -65,6 +90,9 @@ pub(super) unsafe fn c_string(at: RunAddr, limit: u64) -> Vec<u8> {
     if at.0 == 0 {
         return Vec::new();
     }
+    if let Some(text) = vanishing::scope(|scope| vanishing::c_string(scope, at, limit)) {
+        return text;
+    }
     // SAFETY: strnlen reads up to the NUL or the limit, which are readable says the caller.
     let length = unsafe { libc::strnlen(pointer::<c_char>(at), limit as usize) };
     // SAFETY: these bytes were just read.
@@ -77,6 +105,9 @@ pub(super) unsafe fn c_string(at: RunAddr, limit: u64) -> Vec<u8> {
 /// needs anyway, so that a filter which lets us open files lets this through. Only a folder could be opened, and that
 /// has no effect.
 pub(super) fn is_readable(at: RunAddr) -> bool {
+    if let Some(is_there) = vanishing::scope(|scope| scope.is_there(at)) {
+        return is_there;
+    }
     const NO_FOLDER: c_int = -1;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     // SAFETY: the kernel checks the address itself; that it may be anything is the point.

@@ -5,6 +5,7 @@
 
 use super::chain::Link;
 use super::memory::{self, PAGE, page_of};
+use super::vanishing;
 use crate::addr::{Bias, FileRange, RunAddr, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::elf::dynamic::Dynamic;
@@ -122,8 +123,19 @@ impl Segments {
         let at = self.address(value)?;
         let rest = self.rest(at)?;
         let size = size.unwrap_or(rest);
+        if size > rest {
+            return None;
+        }
+        // Where it is copied, all tables of a region are copied at once.
+        if vanishing::scope(|_| ()).is_some() {
+            let region = self.region(at, 1)?;
+            let start = region.vm.start + self.bias;
+            // SAFETY: the caller's promise.
+            let whole = unsafe { memory::borrow(start, region.vm.size) };
+            return whole.get((at.0 - start.0) as usize..)?.get(..size as usize);
+        }
         // SAFETY: the bytes are in a readable region; for how long, and that they stay the same, says the caller.
-        (size <= rest).then(|| unsafe { memory::borrow(at, size) })
+        Some(unsafe { memory::borrow(at, size) })
     }
 
     /// Borrows what an image's file has at `offset`, if a segment holds it.

@@ -268,6 +268,48 @@ fn child_opens_libraries() {
     }
 }
 
+#[test]
+fn libraries_may_vanish_while_they_are_read() {
+    if DYNAMIC {
+        in_child("child_reads_what_vanishes", &[]);
+    }
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn child_reads_what_vanishes() {
+    let folder = Folder::new("vanishing");
+    let paths = ["one", "two", "three"].map(|name| folder.compile(name, "-Wl,-z,now"));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let permanent = images().unwrap().images.len();
+    let reads = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for (turn, path) in paths.iter().cycle().take(1500).enumerate() {
+                // SAFETY: a library without initialisers.
+                let library = unsafe { libloading::os::unix::Library::new(path) }.unwrap();
+                // For a while, so that it is seen; or closed at once, in the middle of being read.
+                if turn % 2 == 0 {
+                    std::thread::sleep(std::time::Duration::from_micros(100));
+                }
+                library.close().unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let mut reads = 0;
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let images = images().unwrap();
+            for (index, image) in images.images.iter().enumerate().skip(permanent) {
+                // Not half of one: what is in a snapshot was there.
+                assert!(image.find(&Query::by_name(b"answer")).is_some(), "{}", image.name);
+                images.tls_of(index);
+                reads += 1;
+            }
+        }
+        reads
+    });
+    assert!(reads > 0, "nothing was ever seen");
+}
+
 /// This thread's block of a module that was opened late.
 fn block_of(images: &HostImages, module: u64) -> u64 {
     tls::thread_pointer().unwrap().wrapping_add_signed(tls::block_offset(images, module).unwrap())

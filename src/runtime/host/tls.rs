@@ -19,6 +19,7 @@
 //! Invariant: an offset that is handed out lies within 2 GiB of the thread pointer, on the side where the machine's ABI
 //! puts static blocks, and is aligned as the image asks.
 
+use super::vanishing::with_care;
 use super::{HostImage, HostImages};
 use crate::addr::{RunAddr, VmAddr};
 use crate::bytes::Bytes;
@@ -78,11 +79,16 @@ pub(super) fn read_back(images: &HostImages) -> Vec<HostTls> {
             facts[index].module.add(1);
             own_offset(&template).into_iter().for_each(|offset| facts[index].offset.add(offset));
         }
-        // SAFETY: the image was still listed just now, and the slice is not kept.
-        let relocations = unsafe { image.relocations() };
-        for relocation in relocations.as_chunks::<RELAENT>().0 {
-            witness(images, index, relocation, &mut facts);
-        }
+        let mut read = || {
+            // SAFETY: the image was still listed just now, and the slice is not kept.
+            let relocations = unsafe { image.relocations() };
+            relocations
+                .as_chunks::<RELAENT>()
+                .0
+                .iter()
+                .for_each(|relocation| witness(images, index, relocation, &mut facts));
+        };
+        if image.permanent { read() } else { with_care(read) }
     }
     deduce(images, &facts)
 }
