@@ -56,7 +56,8 @@ impl<'a> Versions<'a> {
         }
         if let Some((bytes, count)) = verneed {
             let row = |entry: Needed| Row { hash: entry.hash, name: entry.name, sort: Sort::Needed };
-            each_needed(bytes, count, |entry| versions.set(entry.index, row(entry))).ok_or(malformed("DT_VERNEED"))?;
+            let set = |entry: Needed| versions.set(entry.index, row(entry));
+            each_needed(strings, bytes, count, set).ok_or(malformed("DT_VERNEED"))?;
         }
         Ok(versions)
     }
@@ -120,7 +121,7 @@ impl<'a> Versions<'a> {
         let Some((bytes, count)) = self.verneed else { return needed };
         let text = |at: u32| self.strings.c_str(u64::from(at));
         // That it can be walked was seen when it was read.
-        let _ = each_needed(bytes, count, |entry| {
+        let _ = each_needed(self.strings, bytes, count, |entry| {
             let names = text(entry.name).zip(text(entry.file));
             needed.extend(names.map(|(name, file)| NeededVersion {
                 version: Version { name, hash: entry.hash, file: Some(file) },
@@ -142,12 +143,13 @@ struct Needed {
 
 /// `Verneed` { version u16, cnt u16, file u32, aux u32, next u32 },
 /// `Vernaux` { hash u32, flags u16, other u16, name u32, next u32 }.
-fn each_needed(bytes: Bytes<'_>, count: u64, mut each: impl FnMut(Needed)) -> Option<()> {
+fn each_needed(strings: Bytes<'_>, bytes: Bytes<'_>, count: u64, mut each: impl FnMut(Needed)) -> Option<()> {
     const VER_FLG_WEAK: u16 = 2;
     let mut at = 0u64;
     for _ in 0..count {
         let (entries, file) = (bytes.u16(at + 2)?, bytes.u32(at + 4)?);
         let (aux, next) = (bytes.u32(at + 8)?, bytes.u32(at + 12)?);
+        strings.c_str(u64::from(file))?; // one a needed file: cheap, where a look at each version's name is not
         let mut entry = at + u64::from(aux);
         for _ in 0..entries {
             let (hash, flags, other) = (bytes.u32(entry)?, bytes.u16(entry + 4)?, bytes.u16(entry + 6)?);
