@@ -176,15 +176,6 @@ pub enum Tables {
     Elf(elf::Tables),
 }
 
-/// Sizes that the tables of an image suggest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ImportSizes {
-    /// No more imports than this, in all classes together.
-    pub imports: usize,
-    /// Likely no more symbols than this.
-    pub symbols: usize,
-}
-
 /// A symbol table that can be searched. Both formats look a name up in it; only what they hash differs.
 pub type Symbols<'a> = elf::symbols::SymbolTable<'a>;
 pub use elf::symbols::{Filter, Found, NeededVersion, Query};
@@ -337,10 +328,10 @@ impl LoadPlan {
         }
     }
 
-    /// How many imports and symbols there may be: upper bounds by the sizes of the tables, for those who make room.
-    pub fn import_sizes(&self) -> ImportSizes {
+    /// No more imports than this, in all classes together: what their tables have room for.
+    pub fn import_bound(&self) -> usize {
         match &self.tables {
-            Tables::Elf(tables) => elf::relocs::import_sizes(tables),
+            Tables::Elf(tables) => elf::relocs::import_bound(tables),
         }
     }
 

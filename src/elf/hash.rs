@@ -133,10 +133,16 @@ impl Filter<'_> {
         (word >> (hash & 63)) & (word >> ((hash >> self.shift) & 63)) & 1 == 1
     }
 
-    /// The same for a hash whose bit 0 is unknown, as it is in another table's chain.
+    /// The same for a hash whose bit 0 is unknown, as it is in another table's chain: it decides neither the word nor,
+    /// with any shift at all, the second bit.
     #[inline]
     pub fn may_hold_either(&self, hash: u32) -> bool {
-        self.may_hold(hash & !1) || self.may_hold(hash | 1)
+        if self.shift == 0 {
+            return self.may_hold(hash & !1) || self.may_hold(hash | 1);
+        }
+        let word = u64::from_le_bytes(self.words[(hash >> 6) as usize & (self.words.len() - 1)]);
+        let pair = (word >> (hash & 62)) & 3;
+        pair != 0 && (word >> ((hash >> self.shift) & 63)) & 1 == 1
     }
 }
 
@@ -184,6 +190,18 @@ impl<'a> SysvHash<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn either_is_what_the_two_together_say() {
+        let words = [0x8001_0040_0200_1081u64.to_le_bytes(), 0x0102_0408_1020_4080u64.to_le_bytes()];
+        for shift in [0, 1, 6, 31] {
+            let filter = Filter { words: &words, shift };
+            for hash in (0..1 << 20).step_by(7) {
+                let both = filter.may_hold(hash & !1) || filter.may_hold(hash | 1);
+                assert_eq!(filter.may_hold_either(hash), both, "{hash:#x} >> {shift}");
+            }
+        }
+    }
 
     #[test]
     fn the_hash_by_blocks_is_the_hash_by_bytes() {

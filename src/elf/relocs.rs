@@ -11,7 +11,7 @@ use super::machine::{self, Relocation};
 use crate::addr::{VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
-use crate::plan::{Fixup, FixupKind, ImportSizes, LoadPlan};
+use crate::plan::{Fixup, FixupKind, LoadPlan};
 use crate::symbol::{ImportId, Name};
 
 const RELR_WORD: u64 = 8;
@@ -170,14 +170,11 @@ pub fn imports<E: From<ErrorKind>>(
     }
 }
 
-/// Upper bounds for the imports and, where the string table follows the symbol table as all linkers have it, for the
-/// symbols.
-pub fn import_sizes(tables: &Tables) -> ImportSizes {
-    let rela = tables.rela.file.size / 24 - tables.relative_count.min(tables.rela.file.size / 24);
+/// An upper bound for the imports: the relocations that are not known to be relative.
+pub fn import_bound(tables: &Tables) -> usize {
+    let rela = (tables.rela.file.size / 24).saturating_sub(tables.relative_count);
     let plt = tables.plt.file.size / if tables.plt_has_addends { 24 } else { 16 };
-    let to_strings = tables.strings.file.start.0.checked_sub(tables.symbols.file.start.0);
-    let symbols = to_strings.unwrap_or(0).min(tables.symbols.file.size) / super::symbols::SYMENT as u64;
-    ImportSizes { imports: (rela + tables.rel.file.size / 16 + plt) as usize, symbols: symbols as usize }
+    (rela + tables.rel.file.size / 16 + plt) as usize
 }
 
 /// A set of imports: one byte a symbol, one bit a class.

@@ -4,20 +4,24 @@ use super::group::Group;
 use super::{Definitions, Inventory, LinkedModule};
 use crate::addr::{RunAddr, VmAddr};
 use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
-use crate::plan::{Filter, Found, ImportSizes, LoadPlan, Query, Symbols};
+use crate::plan::{Filter, Found, LoadPlan, Query, Symbols};
 use crate::symbol::{Class, Definition, HostId, ImportId, InstanceId, ModuleId, Provider, Resolve, SymbolKind};
 use std::collections::BTreeMap;
 
 /// What the imports of one module are bound to, by symbol and class.
 ///
 /// Most symbols of a table are not imported, so the rows stand in order of their first use, and each class has an index
-/// of four bytes a symbol: every page that is not written to is one that the system need not provide.
+/// of four bytes a symbol, a page at a time: what is not written to, the system need not provide.
 #[derive(Clone, Debug, Default)]
 pub struct Bindings {
     rows: Vec<(ImportId, Definition)>,
-    /// By class and symbol: the row's number, counted from 1.
-    index: [Vec<u32>; Class::COUNT],
+    /// By class and symbol: the row's number, counted from 1, in blocks that exist once they are needed.
+    index: [Vec<Block>; Class::COUNT],
 }
+
+/// Row numbers of [`BLOCK`] neighbours, or nothing.
+type Block = Vec<u32>;
+const BLOCK: usize = 1 << 10;
 
 impl PartialEq for Bindings {
     fn eq(&self, other: &Bindings) -> bool {
@@ -26,29 +30,30 @@ impl PartialEq for Bindings {
 }
 
 impl Bindings {
-    /// Room for what a module is likely to import.
-    fn sized(sizes: &ImportSizes) -> Result<Bindings, ErrorKind> {
-        let mut bindings = Bindings { rows: Vec::new(), index: std::array::from_fn(|_| Vec::new()) };
-        let bytes = (sizes.imports * size_of::<(ImportId, Definition)>()) as u64;
-        bindings.rows.try_reserve_exact(sizes.imports).map_err(|_| ErrorKind::OutOfMemory { bytes })?;
-        Ok(bindings)
+    /// Room for so many rows.
+    fn with_room(imports: usize) -> Result<Bindings, ErrorKind> {
+        let mut rows = Vec::new();
+        let bytes = (imports * size_of::<(ImportId, Definition)>()) as u64;
+        rows.try_reserve_exact(imports).map_err(|_| ErrorKind::OutOfMemory { bytes })?;
+        Ok(Bindings { rows, ..Bindings::default() })
     }
 
     /// What `import` is bound to; [`Definition::Unused`] if it was never resolved.
     #[inline]
     pub fn get(&self, import: ImportId) -> Definition {
-        let number = self.index[import.class as usize].get(import.symbol as usize).copied().unwrap_or(0);
+        let block = self.index[import.class as usize].get(import.symbol as usize / BLOCK);
+        let number = block.and_then(|block| block.get(import.symbol as usize % BLOCK)).copied().unwrap_or(0);
         self.rows.get((number as usize).wrapping_sub(1)).map_or(Definition::Unused, |&(_, definition)| definition)
     }
 
     #[inline]
-    fn set(&mut self, import: ImportId, definition: Definition, sizes: &ImportSizes) -> Result<(), Box<ErrorKind>> {
+    fn set(&mut self, import: ImportId, definition: Definition) -> Result<(), Box<ErrorKind>> {
         let (index, symbol) = (&mut self.index[import.class as usize], import.symbol as usize);
-        if symbol >= index.len() {
-            grow(index, symbol, sizes.symbols)?;
+        if index.get(symbol / BLOCK).is_none_or(Vec::is_empty) {
+            add_block(index, symbol / BLOCK)?;
         }
         self.rows.push((import, definition));
-        index[symbol] = self.rows.len() as u32;
+        index[symbol / BLOCK][symbol % BLOCK] = self.rows.len() as u32;
         Ok(())
     }
 
@@ -59,20 +64,15 @@ impl Bindings {
 }
 
 #[cold]
-fn grow(index: &mut Vec<u32>, symbol: usize, likely: usize) -> Result<(), ErrorKind> {
-    let size = likely.max((symbol + 1).next_power_of_two());
-    let bytes = (size * size_of::<u32>()) as u64;
-    let mut larger = Vec::new();
-    larger.try_reserve_exact(size).map_err(|_| ErrorKind::OutOfMemory { bytes })?;
-    if index.is_empty() {
-        // Zeroed memory straight from the system, where a resize would write to all of it.
-        drop(larger);
-        *index = vec![0; size];
-        return Ok(());
+fn add_block(index: &mut Vec<Block>, at: usize) -> Result<(), ErrorKind> {
+    let out_of_memory = |bytes: usize| move |_| ErrorKind::OutOfMemory { bytes: bytes as u64 };
+    if at >= index.len() {
+        let more = at + 1 - index.len();
+        index.try_reserve(more).map_err(out_of_memory(more * size_of::<Block>()))?;
+        index.resize_with(at + 1, Vec::new);
     }
-    larger.extend_from_slice(index);
-    larger.resize(size, 0);
-    *index = larger;
+    index[at].try_reserve_exact(BLOCK).map_err(out_of_memory(BLOCK * size_of::<u32>()))?;
+    index[at].resize(BLOCK, 0);
     Ok(())
 }
 
@@ -257,14 +257,13 @@ impl<'t> Linker<'t, '_> {
         bytes: &'t [u8],
         symbols: &Symbols<'t>,
     ) -> Result<Bindings, ErrorKind> {
-        let sizes = module.plan.import_sizes();
-        let mut bindings = Bindings::sized(&sizes)?;
+        let mut bindings = Bindings::with_room(module.plan.import_bound())?;
         let own = self.scope.iter().position(|entry| entry.provider == Provider::New(id)).unwrap_or(self.scope.len());
         let context = Context { id, plan: &module.plan, name: &module.name, symbols, own };
         // A boxed error keeps the result of the common case in registers.
         let bound = module.plan.imports::<Box<ErrorKind>>(bytes, |import| {
             let definition = self.import(&context, import)?;
-            bindings.set(import, definition, &sizes)
+            bindings.set(import, definition)
         });
         bound.map(|()| bindings).map_err(|kind| *kind)
     }
