@@ -4,7 +4,7 @@ use crate::error::{ErrorKind, NotAnImage};
 use crate::image::Image;
 use crate::ldcache::LdCache;
 use crate::link::{FileBytes, FileStamp, Finder, ImageBytes, ImageFile, LinkedModule};
-use crate::plan::LoadPlan;
+use crate::plan::{LoadPlan, SearchPaths};
 use crate::platform::unix::{self, FileKind};
 use crate::search::{Candidate, Outcome, Parent, Requester, SearchOptions, Source, Tried, candidates};
 use std::cell::OnceCell;
@@ -17,14 +17,31 @@ pub(crate) type PlanEdit = dyn Fn(&str, &mut LoadPlan) + Send + Sync;
 /// Searches as `ld.so(8)` describes.
 pub(crate) struct FolderFinder<'o> {
     options: &'o SearchOptions,
+    /// The executable: whoever asks for a library by name asks on its behalf, and its `DT_RPATH` ends every chain.
+    executable: Option<Executable<'o>>,
     edit: Option<&'o PlanEdit>,
     /// `ld.so.cache`, mapped when the first search gets that far.
     cache: OnceCell<Option<memmap2::Mmap>>,
 }
 
+/// What the search needs to know of the executable.
+#[derive(Clone, Copy)]
+pub(crate) struct Executable<'o> {
+    /// Its path, for people.
+    pub name: &'o str,
+    /// The same, for the system.
+    pub path: &'o Path,
+    /// Its own search paths.
+    pub search: &'o SearchPaths,
+}
+
 impl<'o> FolderFinder<'o> {
-    pub(crate) fn new(options: &'o SearchOptions, edit: Option<&'o PlanEdit>) -> FolderFinder<'o> {
-        FolderFinder { options, edit, cache: OnceCell::new() }
+    pub(crate) fn new(
+        options: &'o SearchOptions,
+        executable: Option<Executable<'o>>,
+        edit: Option<&'o PlanEdit>,
+    ) -> FolderFinder<'o> {
+        FolderFinder { options, executable, edit, cache: OnceCell::new() }
     }
 
     fn cache(&self) -> Option<LdCache<'_>> {
@@ -45,25 +62,37 @@ impl Finder for FolderFinder<'_> {
         requester: Option<&LinkedModule>,
         parents: &[&LinkedModule],
     ) -> Result<ImageFile, ErrorKind> {
-        let origins: Vec<Option<PathBuf>> = requester.iter().chain(parents).map(|module| origin(&module.path)).collect();
-        let parents: Vec<Parent<'_>> = parents
-            .iter()
-            .zip(origins.get(1..).unwrap_or_default())
-            .map(|(module, origin)| Parent {
-                name: &module.name,
-                origin: origin.as_deref(),
-                // A runpath silences the object's own rpath, also for its needs' needs.
-                rpath: module.plan.search.rpath.as_deref().filter(|_| module.plan.search.runpath.is_none()),
-            })
-            .collect();
-        let requester = requester.map_or_else(Requester::default, |module| Requester {
+        let origins: Vec<Option<PathBuf>> =
+            requester.iter().chain(parents).map(|module| origin(&module.path)).collect();
+        // Of the executable only what it says itself is needed: most say nothing, and then its folder is not looked up.
+        let main = self.executable.filter(|main| *main.search != SearchPaths::default());
+        let main_origin = main.and_then(|main| origin(main.path));
+        let above = parents.iter().zip(origins.get(1..).unwrap_or_default()).map(|(module, origin)| Parent {
             name: &module.name,
-            origin: origins[0].as_deref(),
-            rpath: module.plan.search.rpath.as_deref(),
-            runpath: module.plan.search.runpath.as_deref(),
-            no_default_folders: module.plan.flags.no_default_folders,
-            parents: &parents,
+            origin: origin.as_deref(),
+            rpath: chained(&module.plan.search),
         });
+        let main_parent =
+            main.map(|main| Parent { name: main.name, origin: main_origin.as_deref(), rpath: chained(main.search) });
+        let parents: Vec<Parent<'_>> = above.chain(main_parent).collect();
+        let requester = match (requester, main) {
+            (Some(module), _) => Requester {
+                name: &module.name,
+                origin: origins[0].as_deref(),
+                rpath: module.plan.search.rpath.as_deref(),
+                runpath: module.plan.search.runpath.as_deref(),
+                no_default_folders: module.plan.flags.no_default_folders,
+                parents: &parents,
+            },
+            (None, Some(main)) => Requester {
+                name: main.name,
+                origin: main_origin.as_deref(),
+                rpath: main.search.rpath.as_deref(),
+                runpath: main.search.runpath.as_deref(),
+                ..Requester::default()
+            },
+            (None, None) => Requester::default(),
+        };
         // The cache is mapped only where something before it may fail; a path never needs it.
         let cache = if name.contains(&b'/') { None } else { self.cache() };
         search(name, &requester, self.options, cache.as_ref())
@@ -163,6 +192,11 @@ pub(crate) fn unchanged(image: &ImageFile) -> Result<(), ErrorKind> {
         return Err(ErrorKind::Changed { size: now.size, expected: image.stamp.size });
     }
     Ok(())
+}
+
+/// The `DT_RPATH` that counts for the needs of an object's needs: none where it has a `DT_RUNPATH`.
+fn chained(paths: &SearchPaths) -> Option<&[u8]> {
+    paths.rpath.as_deref().filter(|_| paths.runpath.is_none())
 }
 
 /// The folder of an object: what `$ORIGIN` stands for.

@@ -24,6 +24,7 @@ pub(crate) type Scope = Arc<[Member]>;
 /// Dropping it unmaps nothing: code and data of a library stay valid for as long as the process lives.
 #[derive(Clone)]
 pub struct Library {
+    root: Member,
     scope: Scope,
 }
 
@@ -69,8 +70,8 @@ impl<T: SymbolName + ?Sized> SymbolName for &T {
 }
 
 impl Library {
-    pub(crate) fn new_in(scope: Scope) -> Library {
-        Library { scope }
+    pub(crate) fn new_in(root: Member, scope: Scope) -> Library {
+        Library { root, scope }
     }
 
     /// Opens a library with the default [`Loader`]: a name is searched for as the system's loader would, a path (with a
@@ -125,7 +126,8 @@ impl Library {
     pub unsafe fn get<T>(&self, name: impl SymbolName) -> Result<Symbol<'_, T>, Error> {
         let name = name.bytes();
         // SAFETY: the caller's promise is the same.
-        unsafe { self.lookup(&Query::by_name(name)) }.map_or_else(|| Err(self.missing(name, None)), |at| Ok(Symbol::of(at)))
+        unsafe { self.lookup(&Query::by_name(name)) }
+            .map_or_else(|| Err(self.missing(name, None)), |at| Ok(Symbol::of(at)))
     }
 
     /// Looks a given version of a symbol up (`dlvsym`).
@@ -135,7 +137,11 @@ impl Library {
     ///
     /// # Safety
     /// As [`Library::get`].
-    pub unsafe fn get_versioned<T>(&self, name: impl SymbolName, version: impl SymbolName) -> Result<Symbol<'_, T>, Error> {
+    pub unsafe fn get_versioned<T>(
+        &self,
+        name: impl SymbolName,
+        version: impl SymbolName,
+    ) -> Result<Symbol<'_, T>, Error> {
         let (name, version) = (name.bytes(), version.bytes());
         // SAFETY: the caller's promise is the same.
         let found = unsafe { self.lookup(&Query::by_version(name, version)) };
@@ -144,31 +150,28 @@ impl Library {
 
     /// The path of the library itself.
     pub fn path(&self) -> &str {
-        match self.scope.first() {
-            Some(Member::Ours(instance)) => &instance.module.name,
-            Some(Member::Host(image)) => &image.name,
-            None => "",
+        match &self.root {
+            Member::Ours(instance) => &instance.module.name,
+            Member::Host(image) => &image.name,
         }
     }
 
     /// Whether the two are handles of one instance.
     pub fn is_same(&self, other: &Library) -> bool {
-        match (self.scope.first(), other.scope.first()) {
-            (Some(Member::Ours(one)), Some(Member::Ours(two))) => Arc::ptr_eq(one, two),
-            (Some(Member::Host(one)), Some(Member::Host(two))) => one.dynamic == two.dynamic,
+        match (&self.root, &other.root) {
+            (Member::Ours(one), Member::Ours(two)) => Arc::ptr_eq(one, two),
+            (Member::Host(one), Member::Host(two)) => one.dynamic == two.dynamic,
             _ => false,
         }
     }
 
     /// Calls `each` with every symbol that the library itself exports.
     pub fn exports(&self, each: impl FnMut(Export<'_>)) {
-        if let Some(member) = self.scope.first() {
-            member.symbols().exports(each);
-        }
+        self.root.symbols().exports(each);
     }
 
-    pub(crate) fn root(&self) -> Option<&Member> {
-        self.scope.first()
+    pub(crate) fn root(&self) -> &Member {
+        &self.root
     }
 
     /// # Safety

@@ -21,7 +21,8 @@ use crate::symbol::{HostId, InstanceId, ModuleId, Provider, Resolve};
 use std::path::{Path, PathBuf};
 
 /// What tells one file from another, also after it was replaced under the same name: a replaced file may well get the
-/// same inode again.
+/// same inode again. The time of the inode's own last change is left out: a new hard link changes it, and the file is
+/// still the same one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FileStamp {
     /// Device number.
@@ -32,8 +33,6 @@ pub struct FileStamp {
     pub size: u64,
     /// Time of the last change of the content, in nanoseconds since 1970.
     pub modified: i64,
-    /// Time of the last change of the inode, in nanoseconds since 1970.
-    pub changed: i64,
 }
 
 /// Where definitions of an image that is already in the process can be looked up.
@@ -179,7 +178,7 @@ pub struct LinkedModule {
     pub stamp: FileStamp,
     /// What loading it will do.
     pub plan: LoadPlan,
-    /// Who provides each of its needs, in the order of [`LoadPlan::needs`].
+    /// Who provides each of its needs, in the order of [`LoadPlan::needs`], and then what it filters.
     pub needs: Vec<Provider>,
     /// The module that asked for it first; `None` for the one that was opened.
     pub parent: Option<ModuleId>,
@@ -203,7 +202,8 @@ pub struct LinkPlan {
     pub root: Provider,
     /// The new modules in load order: breadth-first from the root.
     pub modules: Vec<LinkedModule>,
-    /// All images of the group, in the order in which a lookup in the root visits them.
+    /// All images of the group, in the order in which a lookup visits them: the root and its needs, breadth-first, each
+    /// after the images that it is a filter for.
     pub scope: Vec<Provider>,
     /// The order in which the new modules are initialised: needs first.
     pub init_order: Vec<ModuleId>,

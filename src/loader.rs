@@ -1,12 +1,12 @@
 //! The pipeline, top to bottom.
 
-use crate::audit::Policy;
 use crate::addr::RunAddr;
+use crate::audit::Policy;
 use crate::error::{Error, ErrorKind, Stage};
-use crate::finder::{FolderFinder, PlanEdit};
+use crate::finder::{Executable, FolderFinder, PlanEdit};
 use crate::library::Library;
 use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, Present};
-use crate::plan::LoadPlan;
+use crate::plan::{LoadPlan, Query};
 use crate::registry::{ClaimError, NeedRef, REGISTRY, Snapshot};
 use crate::runtime::host::{self, HostImages};
 use crate::runtime::{image, replace};
@@ -185,11 +185,13 @@ impl Loader {
     }
 
     fn link_with(&self, name: &[u8], host: &HostImages, snapshot: &Snapshot) -> Result<Linked, Error> {
-        let statics = |name: &[u8]| host.main().and_then(|image| image.static_symbols.as_ref()?.find(name));
+        let statics = |name: &[u8]| host.main().and_then(|image| image.find(&Query::by_name(name)));
         let needs: Vec<Vec<Provider>> =
             snapshot.instances.iter().map(|instance| providers(&instance.needs, host, snapshot)).collect();
         let inventory = inventory(host, snapshot, &needs, &statics);
-        let mut finder = FolderFinder::new(&self.search, self.edit.as_deref());
+        let executable =
+            host.main().map(|main| Executable { name: &main.name, path: main.path(), search: &main.search });
+        let mut finder = FolderFinder::new(&self.search, executable, self.edit.as_deref());
         link::link(name, &inventory, &mut finder, self.resolve.as_deref(), self.max_span)
     }
 
@@ -273,7 +275,16 @@ impl Link {
                     let Link { loader, host, snapshot, linked, .. } = self;
                     let Linked { plan, files } = linked;
                     let claim = Some(claim);
-                    return Ok(Group { loader, host, snapshot, plan, files, images: Vec::new(), claim, foreign_ran: false });
+                    return Ok(Group {
+                        loader,
+                        host,
+                        snapshot,
+                        plan,
+                        files,
+                        images: Vec::new(),
+                        claim,
+                        foreign_ran: false,
+                    });
                 }
                 Err(ClaimError::Moved) => {
                     let Link { loader, name, .. } = self;

@@ -27,6 +27,8 @@ pub struct LoadPlan {
     pub seals: Vec<VmRange>,
     /// Images that this one needs, in order.
     pub needs: Vec<Need>,
+    /// Images whose definitions take the place of its own (`DT_FILTER`, `DT_AUXILIARY`).
+    pub filters: Vec<Filtee>,
     /// Folders to search for them.
     pub search: SearchPaths,
     /// The template of its thread-locals.
@@ -117,6 +119,15 @@ impl Prot {
 pub struct Need {
     /// Its name, or its path where it holds a slash.
     pub name: Vec<u8>,
+}
+
+/// An image that stands before this one in the scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filtee {
+    /// Its name, as in [`Need`].
+    pub name: Vec<u8>,
+    /// Whether it must exist (`DT_FILTER`), or this image serves without it (`DT_AUXILIARY`).
+    pub required: bool,
 }
 
 /// Folders that the image names for its needs, unexpanded, separated by colons.

@@ -45,7 +45,7 @@ impl Plugin {
     pub fn lookup(&self, name: impl SymbolName) -> Result<PluginSymbol, Error> {
         let name = name.bytes();
         let missing = || ErrorKind::NoSymbol { symbol: name.to_vec(), version: None }.at(self.path(), Stage::Lookup);
-        let found = self.library.root().and_then(|root| root.data_or_code(name));
+        let found = self.library.root().data_or_code(name);
         found.map(|address| PluginSymbol { address }).ok_or_else(missing)
     }
 
@@ -111,7 +111,7 @@ impl Loader {
         // SAFETY: the caller's promise is the same.
         let library = unsafe { self.open(&path) }?;
         match library.root() {
-            Some(Member::Ours(instance)) if instance.init.is_running_here() => {
+            Member::Ours(instance) if instance.init.is_running_here() => {
                 let chain = vec![instance.module.name.clone(), path.display().to_string()];
                 Err(ErrorKind::InitCycle { chain }.at(library.path(), Stage::Initialize))
             }

@@ -204,6 +204,23 @@ pub(crate) static REGISTRY: Registry = Registry {
 
 static EMPTY: Snapshot = Snapshot { epoch: 0, instances: Vec::new() };
 
+/// The instances whose initialisers have returned, in that order.
+static INITIALIZED: Mutex<Vec<Arc<Instance>>> = Mutex::new(Vec::new());
+
+/// Notes that an instance is initialised, for [`take_initialized`].
+pub(crate) fn initialized(instance: &Arc<Instance>) {
+    lock(&INITIALIZED).push(Arc::clone(instance));
+}
+
+/// The instances to finalise, the last initialised first; each is handed out once.
+pub(crate) fn take_initialized() -> Vec<Arc<Instance>> {
+    // A thread that was stopped in the middle of noting one holds the lock for ever: then nothing is finalised.
+    let Ok(mut list) = INITIALIZED.try_lock() else { return Vec::new() };
+    let mut instances = std::mem::take(&mut *list);
+    instances.reverse();
+    instances
+}
+
 /// A number that no instance had before.
 pub(crate) fn next_serial() -> u64 {
     static SERIAL: AtomicU64 = AtomicU64::new(1);

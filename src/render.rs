@@ -357,6 +357,9 @@ impl Display for Summary<'_> {
         for need in &plan.needs {
             word_line(f, "need", Some(&need.name))?;
         }
+        for filtee in &plan.filters {
+            word_line(f, if filtee.required { "filter" } else { "auxiliary" }, Some(&filtee.name))?;
+        }
         word_line(f, "rpath", plan.search.rpath.as_deref())?;
         word_line(f, "runpath", plan.search.runpath.as_deref())?;
         entry_lines(f, "init", plan.init)?;

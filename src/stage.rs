@@ -266,7 +266,8 @@ impl Sealed {
         let Sealed { mut group, left_out } = self;
         let root = group.plan.modules.first().map_or(String::new(), |module| module.name.clone());
         if left_out > 0 {
-            return Err(ErrorKind::unsupported("initialising a group whose resolvers were left out").at(root, Stage::Initialize));
+            return Err(ErrorKind::unsupported("initialising a group whose resolvers were left out")
+                .at(root, Stage::Initialize));
         }
         if exiting() {
             return Err(ErrorKind::Exiting.at(root, Stage::Initialize));
@@ -285,10 +286,11 @@ impl Sealed {
                 unsafe { call::initializer(address, arguments) };
             }
             group.event(&Event::Native);
+            registry::initialized(instance);
             instance.init.finish();
             group.event(&Event::Done { stage: Stage::Initialize, module: &instance.module.name });
         }
-        Ok(Library::new_in(scope))
+        Ok(Library::new_in(member(&group, &instances, &group.plan.root), scope))
     }
 }
 
@@ -327,7 +329,17 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
         let needs = module.needs.iter().map(|need| need_ref(group, &serials, *need)).collect();
         let MappedImage { frames, tls, memory } = mapped;
         let (global, init) = (group.loader.is_global(), Init::by_this_thread());
-        instances.push(Arc::new(Instance { module, symbols, serial, needs, global, tls, init, _frames: frames, memory }));
+        instances.push(Arc::new(Instance {
+            module,
+            symbols,
+            serial,
+            needs,
+            global,
+            tls,
+            init,
+            _frames: frames,
+            memory,
+        }));
     }
     if let Some(claim) = group.claim.take() {
         REGISTRY.publish(claim, &instances);
@@ -343,14 +355,18 @@ fn need_ref(group: &Group, serials: &[u64], need: Provider) -> NeedRef {
     }
 }
 
-/// The group's scope, as images.
-fn scope(group: &Group, instances: &[Arc<Instance>]) -> Scope {
-    let member = |provider: &Provider| match provider {
+/// A provider, as an image.
+fn member(group: &Group, instances: &[Arc<Instance>], provider: &Provider) -> Member {
+    match provider {
         Provider::New(id) => Member::Ours(Arc::clone(&instances[usize::from(id.0)])),
         Provider::Loaded(id) => Member::Ours(Arc::clone(&group.snapshot.instances[usize::from(id.0)])),
         Provider::Host(id) => Member::Host(Arc::clone(&group.host.images[usize::from(id.0)])),
-    };
-    group.plan.scope.iter().map(member).collect()
+    }
+}
+
+/// The group's scope, as images.
+fn scope(group: &Group, instances: &[Arc<Instance>]) -> Scope {
+    group.plan.scope.iter().map(|provider| member(group, instances, provider)).collect()
 }
 
 /// Blocks until everything of the scope that another thread initialises is done.
@@ -370,4 +386,25 @@ fn wait_for_needs(scope: &Scope, new: &[Arc<Instance>]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Runs the finalisers of everything that was initialised, in reverse: when the process ends, after the exit handlers
+/// that the images registered themselves.
+///
+/// # Safety
+/// Only at exit: nothing may use the images any more.
+pub(crate) unsafe fn finalize_all() {
+    for instance in registry::take_initialized() {
+        let plan = &instance.module.plan;
+        let array = plan.fini.array.map(|range| call::array(plan, &instance.memory, range)).unwrap_or_default();
+        let used = array.into_iter().rev().filter(|entry| entry.0 != 0 && entry.0 != u64::MAX);
+        let function = plan.fini.function.map(|vm| instance.memory.run(vm));
+        for entry in used.chain(function) {
+            // One that is not code of its own image is left out: there is nobody to tell any more.
+            if instance.executes(entry) {
+                // SAFETY: code of a mapped image that was initialised; the caller says that it is the end.
+                unsafe { call::finalizer(entry) };
+            }
+        }
+    }
 }

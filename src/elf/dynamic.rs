@@ -5,7 +5,7 @@ use super::segments::Layout;
 use crate::addr::{FileRange, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
-use crate::plan::{Entries, Flags, Need};
+use crate::plan::{Entries, Filtee, Flags, Need};
 use goblin::elf64::dynamic as dt;
 
 // Tags and flags of the gABI and of Solaris and GNU that goblin does not name.
@@ -112,7 +112,7 @@ pub struct Dynamic {
     flags_1: u64,
     textrel: bool,
     symbolic: bool,
-    filter: bool,
+    filters: Vec<(u64, bool)>,
     entry_sizes: [(u64, u64, &'static str); 4],
     pub(crate) debug: Option<u64>,
 }
@@ -183,9 +183,8 @@ impl Dynamic {
             dt::DT_TEXTREL => self.textrel = true,
             dt::DT_SYMBOLIC => self.symbolic = true,
             dt::DT_DEBUG => self.debug = Some(value),
-            DT_FILTER => self.filter = true,
-            // A hint that another object may be preferred where it exists; the object is complete without it.
-            DT_AUXILIARY => {}
+            DT_FILTER => self.filters.push((value, true)),
+            DT_AUXILIARY => self.filters.push((value, false)),
             _ => {}
         }
     }
@@ -208,9 +207,6 @@ impl Dynamic {
         }
         if self.flags_1 & DF_1_NOOPEN != 0 {
             return Err(ErrorKind::Refused { what: "DF_1_NOOPEN: the object asks not to be opened at run time" });
-        }
-        if self.filter {
-            return Err(ErrorKind::unsupported("DT_FILTER"));
         }
         for &(found, expected, what) in &self.entry_sizes {
             if found != expected {
@@ -235,6 +231,14 @@ impl Dynamic {
 
     pub(crate) fn needs(&self, strings: &[u8]) -> Result<Vec<Need>, ErrorKind> {
         self.needed.iter().map(|&at| Ok(Need { name: string(strings, at, "DT_NEEDED")? })).collect()
+    }
+
+    pub(crate) fn filters(&self, strings: &[u8]) -> Result<Vec<Filtee>, ErrorKind> {
+        let filtee = |&(at, required): &(u64, bool)| {
+            let what = if required { "DT_FILTER" } else { "DT_AUXILIARY" };
+            Ok(Filtee { name: string(strings, at, what)?, required })
+        };
+        self.filters.iter().map(filtee).collect()
     }
 
     pub(crate) fn init(&self, layout: &Layout) -> Result<Entries, ErrorKind> {

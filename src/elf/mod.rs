@@ -142,6 +142,7 @@ pub fn lower(header: &Header<'_>) -> Result<LoadPlan, ErrorKind> {
     let tables = dynamic.tables(&layout)?;
     let strings = tables.strings_in(header.bytes);
     let needs = dynamic.needs(strings)?;
+    let filters = dynamic.filters(strings)?;
     let string = |offset: Option<u64>, what| offset.map(|at| dynamic::string(strings, at, what)).transpose();
     Ok(LoadPlan {
         machine: header.machine,
@@ -151,6 +152,7 @@ pub fn lower(header: &Header<'_>) -> Result<LoadPlan, ErrorKind> {
             runpath: string(dynamic.runpath, "DT_RUNPATH")?,
         },
         needs,
+        filters,
         init: dynamic.init(&layout)?,
         fini: dynamic.fini(&layout)?,
         flags: dynamic.flags(layout.executable_stack),

@@ -422,8 +422,18 @@ impl<'a> ImportRow<'_, 'a> {
 
     /// The version it asks for.
     pub fn version(&self) -> Option<Version<'a>> {
+        let file = self.table.versions.file(self.version_row()?);
+        Some(Version { file, ..self.version_to_match()? })
+    }
+
+    fn version_row(&self) -> Option<&Row> {
         let versym = self.table.versym(self.index)?;
-        let row = self.table.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL)?;
+        self.table.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL)
+    }
+
+    /// The same without its file, which a definition is not compared with.
+    fn version_to_match(&self) -> Option<Version<'a>> {
+        let row = self.version_row()?;
         Some(Version { name: self.table.versions.name(row)?, hash: row.hash, file: None })
     }
 
@@ -474,7 +484,7 @@ impl<'a> ImportRow<'_, 'a> {
     /// As [`ImportRow::name`]; a version index that neither `DT_VERNEED` nor `DT_VERDEF` has.
     pub fn query(&self, class: Class) -> Result<Query<'a>, ErrorKind> {
         let name = self.name()?;
-        let version = match self.version() {
+        let version = match self.version_to_match() {
             Some(version) => Wanted::Exactly { version, hidden: false },
             None if self.table.versym(self.index).is_some_and(|versym| versym & VERSION_INDEX > VERSION_GLOBAL) => {
                 let place = Place::Entry(u64::from(self.index));

@@ -22,6 +22,8 @@ pub struct Versions<'a> {
 pub(super) struct Row {
     pub(super) hash: u32,
     name: u32,
+    /// Of a needed one.
+    file: u32,
     sort: Sort,
 }
 
@@ -55,7 +57,7 @@ impl<'a> Versions<'a> {
             versions.read_defined(Bytes(bytes), count).ok_or(malformed("DT_VERDEF"))?;
         }
         if let Some((bytes, count)) = verneed {
-            let row = |entry: Needed| Row { hash: entry.hash, name: entry.name, sort: Sort::Needed };
+            let row = |entry: Needed| Row { hash: entry.hash, name: entry.name, file: entry.file, sort: Sort::Needed };
             let set = |entry: Needed| versions.set(entry.index, row(entry));
             each_needed(strings, bytes, count, set).ok_or(malformed("DT_VERNEED"))?;
         }
@@ -70,7 +72,7 @@ impl<'a> Versions<'a> {
             let index = bytes.u16(at + 4)? & VERSION_INDEX;
             let (hash, aux, next) = (bytes.u32(at + 8)?, bytes.u32(at + 12)?, bytes.u32(at + 16)?);
             let name = bytes.u32(at + u64::from(aux))?;
-            self.set(index, Row { hash, name, sort: Sort::Defined });
+            self.set(index, Row { hash, name, file: 0, sort: Sort::Defined });
             if next == 0 {
                 break;
             }
@@ -103,6 +105,11 @@ impl<'a> Versions<'a> {
     #[inline]
     pub(super) fn name(&self, row: &Row) -> Option<&'a [u8]> {
         self.strings.c_str(u64::from(row.name))
+    }
+
+    /// The file that a needed version should come from.
+    pub(super) fn file(&self, row: &Row) -> Option<&'a [u8]> {
+        (row.sort == Sort::Needed).then(|| self.strings.c_str(u64::from(row.file))).flatten()
     }
 
     /// Whether the file defines any versions; one that does not satisfies every request for a version.

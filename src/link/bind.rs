@@ -172,11 +172,8 @@ fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'
     let host = (0u16..).zip(&inventory.host).filter(|(_, image)| image.global);
     let loaded = (0u16..).zip(&inventory.loaded).filter(|(_, image)| image.global);
     let mut scope: Vec<Entry<'t>> = Vec::new();
-    scope
-        .extend(host.map(|(at, image)| Entry::new(Provider::Host(HostId(at)), image.definitions)));
-    scope.extend(
-        loaded.map(|(at, image)| Entry::new(Provider::Loaded(InstanceId(at)), image.definitions)),
-    );
+    scope.extend(host.map(|(at, image)| Entry::new(Provider::Host(HostId(at)), image.definitions)));
+    scope.extend(loaded.map(|(at, image)| Entry::new(Provider::Loaded(InstanceId(at)), image.definitions)));
     for &provider in &group.scope {
         let definitions = match provider {
             Provider::New(id) => Definitions::Table(&tables[usize::from(id.0)]),
@@ -213,8 +210,11 @@ struct Linker<'t, 'i> {
 /// table of all names of a big group costs more page faults than searching again.
 #[derive(Default)]
 struct Searched<'t> {
-    places: Vec<Option<(Question<'t>, Option<(Provider, Found)>)>>,
+    places: Vec<Option<(Question<'t>, Answer)>>,
 }
+
+/// The first image of the scope that defines the name, if any does.
+type Answer = Option<(Provider, Found)>;
 
 /// All that a search of the scope depends on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -228,11 +228,7 @@ struct Question<'t> {
 impl<'t> Searched<'t> {
     const PLACES: usize = 1 << 10;
 
-    fn get_or(
-        &mut self,
-        question: Question<'t>,
-        ask: impl FnOnce() -> Option<(Provider, Found)>,
-    ) -> Option<(Provider, Found)> {
+    fn get_or(&mut self, question: Question<'t>, ask: impl FnOnce() -> Answer) -> Answer {
         if self.places.is_empty() {
             self.places.resize_with(Searched::PLACES, || None);
         }
@@ -285,8 +281,8 @@ impl<'t> Linker<'t, '_> {
             return Ok(at(here, &found, import.class));
         }
         let query = row.query(import.class)?;
-        let version = row.version();
-        if let Some(address) = self.resolve.and_then(|table| table.resolve(query.name(), version.map(|v| v.name))) {
+        let version = query.version();
+        if let Some(address) = self.resolve.and_then(|table| table.resolve(query.name(), version)) {
             return Ok(self.supply(query.name(), Some(address)));
         }
         match self.search(context, &query) {
@@ -297,7 +293,7 @@ impl<'t> Linker<'t, '_> {
                 self.undefined.push(Undefined {
                     module: context.name.to_owned(),
                     symbol: query.name().to_vec(),
-                    version: version.map(|version| version.name.to_vec()),
+                    version: version.map(<[u8]>::to_vec),
                 });
                 Ok(Definition::Unused)
             }

@@ -44,6 +44,13 @@ pub(super) fn collect(
     let mut next = 0;
     while next < scope.len() {
         let needs = collector.needs(scope[next])?;
+        let filtees = collector.filtees(scope[next])?;
+        let before: Vec<Provider> = filtees.into_iter().filter(|filtee| !scope.contains(filtee)).collect();
+        if !before.is_empty() {
+            // They take this one's place, are visited themselves, and then it is this one's turn again.
+            scope.splice(next..next, before);
+            continue;
+        }
         for need in needs {
             if !scope.contains(&need) {
                 scope.push(need);
@@ -75,6 +82,21 @@ impl Collector<'_, '_> {
                 Ok(needs)
             }
         }
+    }
+
+    /// The images that a new module is a filter for. One that need not exist may be missing, but not be broken.
+    fn filtees(&mut self, provider: Provider) -> Result<Vec<Provider>, Error> {
+        let Provider::New(id) = provider else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for filtee in self.modules[usize::from(id.0)].plan.filters.clone() {
+            match self.provide(&filtee.name, Some(id)) {
+                Ok(provider) => found.push(provider),
+                Err(error) if !filtee.required && matches!(error.kind(), ErrorKind::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.modules[usize::from(id.0)].needs.extend(&found);
+        Ok(found)
     }
 
     /// What provides `name`: an image that is there, or a new module.

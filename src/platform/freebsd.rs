@@ -3,6 +3,9 @@
 /// There is no such flag: pages are filled by faults.
 pub(crate) const POPULATE: libc::c_int = 0;
 
+/// FreeBSD had `MAP_NORESERVE` and dropped it: reserved address space counts for nothing anyway.
+pub(crate) const NO_RESERVE: libc::c_int = 0;
+
 /// `ld-elf.so.hints` is a list of folders, not of libraries; they are the caller's to add to the library path.
 pub(crate) const LIBRARY_CACHE: Option<&str> = None;
 

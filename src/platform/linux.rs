@@ -3,6 +3,9 @@
 /// `MAP_POPULATE`: fill the page tables in the call, instead of one fault a page later.
 pub(crate) const POPULATE: libc::c_int = libc::MAP_POPULATE;
 
+/// Address space that is only reserved counts for nothing.
+pub(crate) const NO_RESERVE: libc::c_int = libc::MAP_NORESERVE;
+
 /// glibc's cache of library paths.
 pub(crate) const LIBRARY_CACHE: Option<&str> = Some("/etc/ld.so.cache");
 

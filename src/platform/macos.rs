@@ -3,6 +3,9 @@
 /// There is no such flag: pages are filled by faults.
 pub(crate) const POPULATE: libc::c_int = 0;
 
+/// Address space that is only reserved counts for nothing.
+pub(crate) const NO_RESERVE: libc::c_int = libc::MAP_NORESERVE;
+
 /// dyld's shared cache is not a list of files.
 pub(crate) const LIBRARY_CACHE: Option<&str> = None;
 

@@ -27,7 +27,7 @@ compile_error!(
     "sideload runs on Linux, FreeBSD and macOS; the plan stage alone has no platform code and is a separate feature"
 );
 
-pub(crate) use system::{Auxv, POPULATE, auxv, thread_id};
+pub(crate) use system::{Auxv, NO_RESERVE, POPULATE, auxv, thread_id};
 
 /// Where the system keeps the cache of library paths, if it has one.
 pub(crate) const LIBRARY_CACHE: Option<&str> = system::LIBRARY_CACHE;

@@ -48,6 +48,7 @@ pub(crate) enum FileKind {
 }
 
 /// Identity and kind of an open file, by `fstat` (std would use `statx`, which a sandbox may not allow).
+#[allow(clippy::unnecessary_cast)] // the fields' types differ from system to system
 pub(crate) fn stat(file: &File) -> io::Result<(FileStamp, FileKind)> {
     let mut raw = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the buffer is a `struct stat`, and the descriptor is open.
@@ -62,7 +63,6 @@ pub(crate) fn stat(file: &File) -> io::Result<(FileStamp, FileKind)> {
         inode: raw.st_ino as u64,
         size: raw.st_size as u64,
         modified: nanoseconds(raw.st_mtime as i64, raw.st_mtime_nsec as i64),
-        changed: nanoseconds(raw.st_ctime as i64, raw.st_ctime_nsec as i64),
     };
     let kind = match raw.st_mode & libc::S_IFMT {
         libc::S_IFREG => FileKind::Regular,
@@ -102,7 +102,7 @@ impl Reservation {
         let (Ok(length), Ok(align)) = (size_here, align) else { return Err(too_large()) };
         let align = align.max(page);
         let whole = length.checked_add(align - page).ok_or_else(too_large)?;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANON | super::NO_RESERVE;
         // SAFETY: no address is asked for, so nothing that exists is touched.
         let start = unsafe { libc::mmap(ptr::null_mut(), whole, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
@@ -124,11 +124,6 @@ impl Reservation {
     /// First byte.
     pub(crate) fn base(&self) -> *mut u8 {
         self.base
-    }
-
-    /// Length in bytes.
-    pub(crate) fn size(&self) -> usize {
-        self.size
     }
 
     fn at(&self, offset: u64, size: u64, call: &'static str) -> Result<(*mut u8, usize), ErrorKind> {
@@ -195,30 +190,6 @@ impl Reservation {
                 _ => io::Error::from_raw_os_error(libc::EINVAL),
             },
         })
-    }
-
-    /// Reads `size` bytes of `file` from `from` on into writable memory at `offset`.
-    pub(crate) fn read(&self, offset: u64, size: u64, file: &File, from: u64) -> Result<(), ErrorKind> {
-        let inside = offset.checked_add(size).is_some_and(|end| end <= self.size as u64);
-        let failed = |source| ErrorKind::System { call: "pread", size, source };
-        if !inside {
-            return Err(failed(io::Error::from_raw_os_error(libc::EINVAL)));
-        }
-        let mut done = 0;
-        while done < size {
-            let (at, rest) = (self.base.wrapping_add((offset + done) as usize), (size - done) as usize);
-            // SAFETY: the bytes lie in this reservation, and no reference to them exists yet.
-            let got = unsafe { libc::pread(file.as_raw_fd(), at.cast(), rest, (from + done) as libc::off_t) };
-            match got {
-                0 => return Err(ErrorKind::Changed { size: from + done, expected: from + size }),
-                got if got > 0 => done += got as u64,
-                _ => match io::Error::last_os_error() {
-                    error if error.kind() == io::ErrorKind::Interrupted => {}
-                    error => return Err(failed(error)),
-                },
-            }
-        }
-        Ok(())
     }
 }
 

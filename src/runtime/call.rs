@@ -4,9 +4,9 @@
 //! whose relocation is complete; that what stands there is a function of the right type is what the caller of the
 //! `unsafe` open vouches for.
 
+use crate::addr::{RunAddr, VmRange};
 use crate::memory::HostMemory;
 use crate::plan::LoadPlan;
-use crate::addr::{RunAddr, VmRange};
 use crate::runtime::host::Arguments;
 use std::ffi::{c_char, c_int};
 
@@ -29,6 +29,17 @@ pub(crate) unsafe fn initializer(at: RunAddr, arguments: Arguments) {
     // SAFETY: the caller vouches for the function. glibc passes these three, and what takes none ignores them.
     let function: Initializer = unsafe { std::mem::transmute(at.0 as usize as *const ()) };
     function(arguments.argc, arguments.argv, arguments.envp);
+}
+
+/// Runs one finaliser.
+///
+/// # Safety
+/// `at` must be a finaliser of an image that is mapped and was initialised, and that nothing uses any more.
+pub(crate) unsafe fn finalizer(at: RunAddr) {
+    // SAFETY: the caller vouches for the function; finalisers take nothing (gABI, "Initialization and Termination
+    // Functions").
+    let function: extern "C" fn() = unsafe { std::mem::transmute(at.0 as usize as *const ()) };
+    function();
 }
 
 /// The pointers of an init or fini array, as they are in memory now.

@@ -98,7 +98,7 @@ impl Handle {
 
     fn add(library: Library) -> Result<&'static Handle, Failure> {
         let view = View::now().map_err(Failure::Host)?;
-        let scope = library.root().map(|root| view.group(root)).unwrap_or_default();
+        let scope = view.group(library.root());
         let same = |handle: &Handle| handle.library.as_ref().is_some_and(|known| known.is_same(&library));
         Ok(HANDLES.find_or_add(same, || Handle { library: Some(library.clone()), scope }))
     }
@@ -106,7 +106,7 @@ impl Handle {
     /// The image itself: for the process as a whole, the executable.
     pub(super) fn image(&self, view: &View) -> Option<Member> {
         match &self.library {
-            Some(library) => library.root().cloned(),
+            Some(library) => Some(library.root().clone()),
             None => view.host.main().cloned().map(Member::Host),
         }
     }

@@ -117,15 +117,17 @@ pub(crate) fn secure() -> bool {
 
 static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// Sees to it that [`exiting`] tells. To be called at the first open: handlers run in reverse, so those that were
+/// Sees to it that [`exiting`] tells, and that finalisers run. To be called at the first open: handlers run in reverse, so those that were
 /// registered later than this one, by objects that were opened, still run before it.
 pub(crate) fn arm_exit_flag() {
     extern "C" fn set() {
         EXITING.store(true, Ordering::Release);
+        // SAFETY: the process is exiting, and the handlers that the images registered have run.
+        unsafe { crate::stage::finalize_all() };
     }
     static ARMED: Once = Once::new();
     ARMED.call_once(|| {
-        // SAFETY: the handler only stores to an atomic. That there is no room for it is all that can go wrong: then an
+        // SAFETY: the handler stores to an atomic and runs what is to run at exit. That there is no room for it is all that can go wrong: then an
         // open during exit is not refused.
         unsafe { libc::atexit(set) };
     });
