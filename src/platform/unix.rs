@@ -129,7 +129,7 @@ impl Reservation {
     fn at(&self, offset: u64, size: u64, call: &'static str) -> Result<(*mut u8, usize), ErrorKind> {
         let inside = offset.checked_add(size).is_some_and(|end| end <= self.size as u64);
         let page = page_size();
-        if !inside || offset % page != 0 {
+        if !inside || !offset.is_multiple_of(page) {
             let source = io::Error::from_raw_os_error(libc::EINVAL);
             return Err(ErrorKind::System { call, size, source });
         }
