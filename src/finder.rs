@@ -4,7 +4,7 @@ use crate::error::{ErrorKind, NotAnImage};
 use crate::image::Image;
 use crate::ldcache::LdCache;
 use crate::link::{FileBytes, FileStamp, Finder, ImageBytes, ImageFile, LinkedModule};
-use crate::plan::LoadPlan;
+use crate::plan::{LoadPlan, SearchPaths};
 use crate::platform::unix::{self, FileKind};
 use crate::search::{Candidate, Outcome, Parent, Requester, SearchOptions, Source, Tried, candidates};
 use std::cell::OnceCell;
@@ -17,14 +17,27 @@ pub(crate) type PlanEdit = dyn Fn(&str, &mut LoadPlan) + Send + Sync;
 /// Searches as `ld.so(8)` describes.
 pub(crate) struct FolderFinder<'o> {
     options: &'o SearchOptions,
+    executable: Executable<'o>,
     edit: Option<&'o PlanEdit>,
     /// `ld.so.cache`, mapped when the first search gets that far.
     cache: OnceCell<Option<memmap2::Mmap>>,
 }
 
+/// The program that opens: it asks for the first name, and its `DT_RPATH` serves all others as well.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Executable<'o> {
+    pub(crate) name: &'o str,
+    pub(crate) path: Option<&'o Path>,
+    pub(crate) search: Option<&'o SearchPaths>,
+}
+
 impl<'o> FolderFinder<'o> {
-    pub(crate) fn new(options: &'o SearchOptions, edit: Option<&'o PlanEdit>) -> FolderFinder<'o> {
-        FolderFinder { options, edit, cache: OnceCell::new() }
+    pub(crate) fn new(
+        options: &'o SearchOptions,
+        executable: Executable<'o>,
+        edit: Option<&'o PlanEdit>,
+    ) -> FolderFinder<'o> {
+        FolderFinder { options, executable, edit, cache: OnceCell::new() }
     }
 
     fn cache(&self) -> Option<LdCache<'_>> {
@@ -45,7 +58,17 @@ impl Finder for FolderFinder<'_> {
         requester: Option<&LinkedModule>,
         parents: &[&LinkedModule],
     ) -> Result<ImageFile, ErrorKind> {
-        let origins: Vec<Option<PathBuf>> = requester.iter().chain(parents).map(|module| origin(&module.path)).collect();
+        let origins: Vec<Option<PathBuf>> =
+            requester.iter().chain(parents).map(|module| origin(&module.path)).collect();
+        let Executable { name: program, path, search: paths } = self.executable;
+        let program_origin = if paths.is_some_and(names_origin) { program_folder(path) } else { None };
+        let program = Requester {
+            name: program,
+            origin: program_origin.as_deref(),
+            rpath: paths.and_then(|paths| paths.rpath.as_deref()),
+            runpath: paths.and_then(|paths| paths.runpath.as_deref()),
+            ..Requester::default()
+        };
         let parents: Vec<Parent<'_>> = parents
             .iter()
             .zip(origins.get(1..).unwrap_or_default())
@@ -55,8 +78,13 @@ impl Finder for FolderFinder<'_> {
                 // A runpath silences the object's own rpath, also for its needs' needs.
                 rpath: module.plan.search.rpath.as_deref().filter(|_| module.plan.search.runpath.is_none()),
             })
+            .chain([Parent {
+                name: program.name,
+                origin: program.origin,
+                rpath: program.rpath.filter(|_| program.runpath.is_none()),
+            }])
             .collect();
-        let requester = requester.map_or_else(Requester::default, |module| Requester {
+        let requester = requester.map_or(program, |module| Requester {
             name: &module.name,
             origin: origins[0].as_deref(),
             rpath: module.plan.search.rpath.as_deref(),
@@ -163,6 +191,17 @@ pub(crate) fn unchanged(image: &ImageFile) -> Result<(), ErrorKind> {
         return Err(ErrorKind::Changed { size: now.size, expected: image.stamp.size });
     }
     Ok(())
+}
+
+/// Whether a path has a token in it: only then does it matter where the program is, which takes a system call.
+fn names_origin(paths: &SearchPaths) -> bool {
+    [&paths.rpath, &paths.runpath].into_iter().flatten().any(|text| text.contains(&b'$'))
+}
+
+/// The folder of the executable. What it was started by may be a link, or relative to a working folder of then.
+fn program_folder(started_by: Option<&Path>) -> Option<PathBuf> {
+    let known = || started_by.filter(|path| path.is_absolute()).map(Path::to_owned);
+    std::env::current_exe().ok().or_else(known).as_deref().and_then(origin)
 }
 
 /// The folder of an object: what `$ORIGIN` stands for.

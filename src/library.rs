@@ -125,7 +125,8 @@ impl Library {
     pub unsafe fn get<T>(&self, name: impl SymbolName) -> Result<Symbol<'_, T>, Error> {
         let name = name.bytes();
         // SAFETY: the caller's promise is the same.
-        unsafe { self.lookup(&Query::by_name(name)) }.map_or_else(|| Err(self.missing(name, None)), |at| Ok(Symbol::of(at)))
+        unsafe { self.lookup(&Query::by_name(name)) }
+            .map_or_else(|| Err(self.missing(name, None)), |at| Ok(Symbol::of(at)))
     }
 
     /// Looks a given version of a symbol up (`dlvsym`).
@@ -135,7 +136,11 @@ impl Library {
     ///
     /// # Safety
     /// As [`Library::get`].
-    pub unsafe fn get_versioned<T>(&self, name: impl SymbolName, version: impl SymbolName) -> Result<Symbol<'_, T>, Error> {
+    pub unsafe fn get_versioned<T>(
+        &self,
+        name: impl SymbolName,
+        version: impl SymbolName,
+    ) -> Result<Symbol<'_, T>, Error> {
         let (name, version) = (name.bytes(), version.bytes());
         // SAFETY: the caller's promise is the same.
         let found = unsafe { self.lookup(&Query::by_version(name, version)) };

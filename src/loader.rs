@@ -1,9 +1,9 @@
 //! The pipeline, top to bottom.
 
-use crate::audit::Policy;
 use crate::addr::RunAddr;
+use crate::audit::Policy;
 use crate::error::{Error, ErrorKind, Stage};
-use crate::finder::{FolderFinder, PlanEdit};
+use crate::finder::{Executable, FolderFinder, PlanEdit};
 use crate::library::Library;
 use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, Present};
 use crate::plan::LoadPlan;
@@ -189,7 +189,12 @@ impl Loader {
         let needs: Vec<Vec<Provider>> =
             snapshot.instances.iter().map(|instance| providers(&instance.needs, host, snapshot)).collect();
         let inventory = inventory(host, snapshot, &needs, &statics);
-        let mut finder = FolderFinder::new(&self.search, self.edit.as_deref());
+        let executable = host.main().map_or_else(Executable::default, |main| Executable {
+            name: &main.name,
+            path: Some(main.path()),
+            search: Some(&main.search),
+        });
+        let mut finder = FolderFinder::new(&self.search, executable, self.edit.as_deref());
         link::link(name, &inventory, &mut finder, self.resolve.as_deref(), self.max_span)
     }
 
@@ -273,7 +278,16 @@ impl Link {
                     let Link { loader, host, snapshot, linked, .. } = self;
                     let Linked { plan, files } = linked;
                     let claim = Some(claim);
-                    return Ok(Group { loader, host, snapshot, plan, files, images: Vec::new(), claim, foreign_ran: false });
+                    return Ok(Group {
+                        loader,
+                        host,
+                        snapshot,
+                        plan,
+                        files,
+                        images: Vec::new(),
+                        claim,
+                        foreign_ran: false,
+                    });
                 }
                 Err(ClaimError::Moved) => {
                     let Link { loader, name, .. } = self;

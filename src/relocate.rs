@@ -114,7 +114,9 @@ impl Rest<'_, '_> {
                 self.deferred.push(Deferred { place: fixup.place, resolver, addend: 0, form: Form::Abs64 });
             }
             FixupKind::Bind { import, addend, form } => self.bind(fixup.place, import, addend, form, memory)?,
-            FixupKind::Tls { model, import, addend } => self.thread_local(fixup.place, model, import, addend, memory)?,
+            FixupKind::Tls { model, import, addend } => {
+                self.thread_local(fixup.place, model, import, addend, memory)?
+            }
         }
         Ok(())
     }

@@ -266,7 +266,8 @@ impl Sealed {
         let Sealed { mut group, left_out } = self;
         let root = group.plan.modules.first().map_or(String::new(), |module| module.name.clone());
         if left_out > 0 {
-            return Err(ErrorKind::unsupported("initialising a group whose resolvers were left out").at(root, Stage::Initialize));
+            return Err(ErrorKind::unsupported("initialising a group whose resolvers were left out")
+                .at(root, Stage::Initialize));
         }
         if exiting() {
             return Err(ErrorKind::Exiting.at(root, Stage::Initialize));
@@ -327,7 +328,17 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
         let needs = module.needs.iter().map(|need| need_ref(group, &serials, *need)).collect();
         let MappedImage { frames, tls, memory } = mapped;
         let (global, init) = (group.loader.is_global(), Init::by_this_thread());
-        instances.push(Arc::new(Instance { module, symbols, serial, needs, global, tls, init, _frames: frames, memory }));
+        instances.push(Arc::new(Instance {
+            module,
+            symbols,
+            serial,
+            needs,
+            global,
+            tls,
+            init,
+            _frames: frames,
+            memory,
+        }));
     }
     if let Some(claim) = group.claim.take() {
         REGISTRY.publish(claim, &instances);

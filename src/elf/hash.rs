@@ -212,7 +212,6 @@ mod tests {
         }
     }
 
-
     #[test]
     fn hashes_match_the_published_values() {
         // From the gABI's algorithm run by hand, and from glibc's `elf/tst-gnu2-hash` family.

@@ -172,11 +172,8 @@ fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'
     let host = (0u16..).zip(&inventory.host).filter(|(_, image)| image.global);
     let loaded = (0u16..).zip(&inventory.loaded).filter(|(_, image)| image.global);
     let mut scope: Vec<Entry<'t>> = Vec::new();
-    scope
-        .extend(host.map(|(at, image)| Entry::new(Provider::Host(HostId(at)), image.definitions)));
-    scope.extend(
-        loaded.map(|(at, image)| Entry::new(Provider::Loaded(InstanceId(at)), image.definitions)),
-    );
+    scope.extend(host.map(|(at, image)| Entry::new(Provider::Host(HostId(at)), image.definitions)));
+    scope.extend(loaded.map(|(at, image)| Entry::new(Provider::Loaded(InstanceId(at)), image.definitions)));
     for &provider in &group.scope {
         let definitions = match provider {
             Provider::New(id) => Definitions::Table(&tables[usize::from(id.0)]),
@@ -213,8 +210,11 @@ struct Linker<'t, 'i> {
 /// table of all names of a big group costs more page faults than searching again.
 #[derive(Default)]
 struct Searched<'t> {
-    places: Vec<Option<(Question<'t>, Option<(Provider, Found)>)>>,
+    places: Vec<Option<(Question<'t>, Answer)>>,
 }
+
+/// Who defines it, if anybody.
+type Answer = Option<(Provider, Found)>;
 
 /// All that a search of the scope depends on.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -146,11 +146,6 @@ impl HostMemory {
         vm + self.bias()
     }
 
-    /// The whole reservation: first address and size in bytes.
-    pub(crate) fn extent(&self) -> (RunAddr, u64) {
-        (RunAddr(self.reservation.base().addr() as u64), self.reservation.size() as u64)
-    }
-
     /// Bytes of a table that nobody can write: all of it lies in a region without write permission, or sealed.
     /// `None` where it is writable, or outside.
     ///

@@ -57,6 +57,7 @@ pub(crate) fn stat(file: &File) -> io::Result<(FileStamp, FileKind)> {
     // SAFETY: fstat succeeded, so it filled the buffer.
     let raw = unsafe { raw.assume_init() };
     let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between systems: macOS has a dev_t of 32 bits")]
     let stamp = FileStamp {
         device: raw.st_dev as u64,
         inode: raw.st_ino as u64,
@@ -126,15 +127,10 @@ impl Reservation {
         self.base
     }
 
-    /// Length in bytes.
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-
     fn at(&self, offset: u64, size: u64, call: &'static str) -> Result<(*mut u8, usize), ErrorKind> {
         let inside = offset.checked_add(size).is_some_and(|end| end <= self.size as u64);
         let page = page_size();
-        if !inside || offset % page != 0 {
+        if !inside || !offset.is_multiple_of(page) {
             let source = io::Error::from_raw_os_error(libc::EINVAL);
             return Err(ErrorKind::System { call, size, source });
         }
@@ -195,30 +191,6 @@ impl Reservation {
                 _ => io::Error::from_raw_os_error(libc::EINVAL),
             },
         })
-    }
-
-    /// Reads `size` bytes of `file` from `from` on into writable memory at `offset`.
-    pub(crate) fn read(&self, offset: u64, size: u64, file: &File, from: u64) -> Result<(), ErrorKind> {
-        let inside = offset.checked_add(size).is_some_and(|end| end <= self.size as u64);
-        let failed = |source| ErrorKind::System { call: "pread", size, source };
-        if !inside {
-            return Err(failed(io::Error::from_raw_os_error(libc::EINVAL)));
-        }
-        let mut done = 0;
-        while done < size {
-            let (at, rest) = (self.base.wrapping_add((offset + done) as usize), (size - done) as usize);
-            // SAFETY: the bytes lie in this reservation, and no reference to them exists yet.
-            let got = unsafe { libc::pread(file.as_raw_fd(), at.cast(), rest, (from + done) as libc::off_t) };
-            match got {
-                0 => return Err(ErrorKind::Changed { size: from + done, expected: from + size }),
-                got if got > 0 => done += got as u64,
-                _ => match io::Error::last_os_error() {
-                    error if error.kind() == io::ErrorKind::Interrupted => {}
-                    error => return Err(failed(error)),
-                },
-            }
-        }
-        Ok(())
     }
 }
 

@@ -4,9 +4,9 @@
 //! whose relocation is complete; that what stands there is a function of the right type is what the caller of the
 //! `unsafe` open vouches for.
 
+use crate::addr::{RunAddr, VmRange};
 use crate::memory::HostMemory;
 use crate::plan::LoadPlan;
-use crate::addr::{RunAddr, VmRange};
 use crate::runtime::host::Arguments;
 use std::ffi::{c_char, c_int};
 
