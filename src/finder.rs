@@ -17,28 +17,24 @@ pub(crate) type PlanEdit = dyn Fn(&str, &mut LoadPlan) + Send + Sync;
 /// Searches as `ld.so(8)` describes.
 pub(crate) struct FolderFinder<'o> {
     options: &'o SearchOptions,
-    /// The executable: whoever asks for a library by name asks on its behalf, and its `DT_RPATH` ends every chain.
-    executable: Option<Executable<'o>>,
+    executable: Executable<'o>,
     edit: Option<&'o PlanEdit>,
     /// `ld.so.cache`, mapped when the first search gets that far.
     cache: OnceCell<Option<memmap2::Mmap>>,
 }
 
-/// What the search needs to know of the executable.
-#[derive(Clone, Copy)]
+/// The program that opens: it asks for the first name, and its `DT_RPATH` serves all others as well.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Executable<'o> {
-    /// Its path, for people.
-    pub name: &'o str,
-    /// The same, for the system.
-    pub path: &'o Path,
-    /// Its own search paths.
-    pub search: &'o SearchPaths,
+    pub(crate) name: &'o str,
+    pub(crate) path: Option<&'o Path>,
+    pub(crate) search: Option<&'o SearchPaths>,
 }
 
 impl<'o> FolderFinder<'o> {
     pub(crate) fn new(
         options: &'o SearchOptions,
-        executable: Option<Executable<'o>>,
+        executable: Executable<'o>,
         edit: Option<&'o PlanEdit>,
     ) -> FolderFinder<'o> {
         FolderFinder { options, executable, edit, cache: OnceCell::new() }
@@ -64,35 +60,38 @@ impl Finder for FolderFinder<'_> {
     ) -> Result<ImageFile, ErrorKind> {
         let origins: Vec<Option<PathBuf>> =
             requester.iter().chain(parents).map(|module| origin(&module.path)).collect();
-        // Of the executable only what it says itself is needed: most say nothing, and then its folder is not looked up.
-        let main = self.executable.filter(|main| *main.search != SearchPaths::default());
-        let main_origin = main.and_then(|main| origin(main.path));
-        let above = parents.iter().zip(origins.get(1..).unwrap_or_default()).map(|(module, origin)| Parent {
-            name: &module.name,
-            origin: origin.as_deref(),
-            rpath: chained(&module.plan.search),
-        });
-        let main_parent =
-            main.map(|main| Parent { name: main.name, origin: main_origin.as_deref(), rpath: chained(main.search) });
-        let parents: Vec<Parent<'_>> = above.chain(main_parent).collect();
-        let requester = match (requester, main) {
-            (Some(module), _) => Requester {
-                name: &module.name,
-                origin: origins[0].as_deref(),
-                rpath: module.plan.search.rpath.as_deref(),
-                runpath: module.plan.search.runpath.as_deref(),
-                no_default_folders: module.plan.flags.no_default_folders,
-                parents: &parents,
-            },
-            (None, Some(main)) => Requester {
-                name: main.name,
-                origin: main_origin.as_deref(),
-                rpath: main.search.rpath.as_deref(),
-                runpath: main.search.runpath.as_deref(),
-                ..Requester::default()
-            },
-            (None, None) => Requester::default(),
+        let Executable { name: program, path, search: paths } = self.executable;
+        let program_origin = if paths.is_some_and(names_origin) { program_folder(path) } else { None };
+        let program = Requester {
+            name: program,
+            origin: program_origin.as_deref(),
+            rpath: paths.and_then(|paths| paths.rpath.as_deref()),
+            runpath: paths.and_then(|paths| paths.runpath.as_deref()),
+            ..Requester::default()
         };
+        let parents: Vec<Parent<'_>> = parents
+            .iter()
+            .zip(origins.get(1..).unwrap_or_default())
+            .map(|(module, origin)| Parent {
+                name: &module.name,
+                origin: origin.as_deref(),
+                // A runpath silences the object's own rpath, also for its needs' needs.
+                rpath: module.plan.search.rpath.as_deref().filter(|_| module.plan.search.runpath.is_none()),
+            })
+            .chain([Parent {
+                name: program.name,
+                origin: program.origin,
+                rpath: program.rpath.filter(|_| program.runpath.is_none()),
+            }])
+            .collect();
+        let requester = requester.map_or(program, |module| Requester {
+            name: &module.name,
+            origin: origins[0].as_deref(),
+            rpath: module.plan.search.rpath.as_deref(),
+            runpath: module.plan.search.runpath.as_deref(),
+            no_default_folders: module.plan.flags.no_default_folders,
+            parents: &parents,
+        });
         // The cache is mapped only where something before it may fail; a path never needs it.
         let cache = if name.contains(&b'/') { None } else { self.cache() };
         search(name, &requester, self.options, cache.as_ref())
@@ -194,9 +193,15 @@ pub(crate) fn unchanged(image: &ImageFile) -> Result<(), ErrorKind> {
     Ok(())
 }
 
-/// The `DT_RPATH` that counts for the needs of an object's needs: none where it has a `DT_RUNPATH`.
-fn chained(paths: &SearchPaths) -> Option<&[u8]> {
-    paths.rpath.as_deref().filter(|_| paths.runpath.is_none())
+/// Whether a path has a token in it: only then does it matter where the program is, which takes a system call.
+fn names_origin(paths: &SearchPaths) -> bool {
+    [&paths.rpath, &paths.runpath].into_iter().flatten().any(|text| text.contains(&b'$'))
+}
+
+/// The folder of the executable. What it was started by may be a link, or relative to a working folder of then.
+fn program_folder(started_by: Option<&Path>) -> Option<PathBuf> {
+    let known = || started_by.filter(|path| path.is_absolute()).map(Path::to_owned);
+    std::env::current_exe().ok().or_else(known).as_deref().and_then(origin)
 }
 
 /// The folder of an object: what `$ORIGIN` stands for.

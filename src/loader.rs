@@ -189,8 +189,11 @@ impl Loader {
         let needs: Vec<Vec<Provider>> =
             snapshot.instances.iter().map(|instance| providers(&instance.needs, host, snapshot)).collect();
         let inventory = inventory(host, snapshot, &needs, &statics);
-        let executable =
-            host.main().map(|main| Executable { name: &main.name, path: main.path(), search: &main.search });
+        let executable = host.main().map_or_else(Executable::default, |main| Executable {
+            name: &main.name,
+            path: Some(main.path()),
+            search: Some(&main.search),
+        });
         let mut finder = FolderFinder::new(&self.search, executable, self.edit.as_deref());
         link::link(name, &inventory, &mut finder, self.resolve.as_deref(), self.max_span)
     }

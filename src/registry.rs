@@ -95,7 +95,7 @@ impl Init {
         *lock(&self.owner) = None;
         self.ready.store(1, Ordering::Release);
         // Before this thread can come to wait for one of those that waited for it: that is no circle any more.
-        lock(&WAITING).retain(|row| !ptr::eq(row.init.0, self));
+        lock(&WAITING).retain(|row| row.init != ptr::from_ref(self).addr());
         self.changed.notify_all();
     }
 
@@ -129,17 +129,10 @@ static WAITING: Mutex<Vec<WaitingRow>> = Mutex::new(Vec::new());
 struct WaitingRow {
     thread: u64,
     owner: u64,
-    /// What it waits for, only to be compared.
-    init: Address,
+    /// The address of what it waits for, only to be compared.
+    init: usize,
     name: String,
 }
-
-/// An address that nobody follows.
-#[derive(Debug)]
-struct Address(*const Init);
-
-// SAFETY: it is a number.
-unsafe impl Send for Address {}
 
 /// This thread's row; gone when dropped.
 struct Waiting;
@@ -159,7 +152,7 @@ impl Waiting {
             }
             at = row.owner;
         }
-        rows.push(WaitingRow { thread: me, owner, init: Address(init), name: name.to_owned() });
+        rows.push(WaitingRow { thread: me, owner, init: ptr::from_ref(init).addr(), name: name.to_owned() });
         Ok(Waiting)
     }
 }

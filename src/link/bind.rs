@@ -213,7 +213,7 @@ struct Searched<'t> {
     places: Vec<Option<(Question<'t>, Answer)>>,
 }
 
-/// The first image of the scope that defines the name, if any does.
+/// Who defines it, if anybody.
 type Answer = Option<(Provider, Found)>;
 
 /// All that a search of the scope depends on.

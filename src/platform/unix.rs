@@ -58,6 +58,7 @@ pub(crate) fn stat(file: &File) -> io::Result<(FileStamp, FileKind)> {
     // SAFETY: fstat succeeded, so it filled the buffer.
     let raw = unsafe { raw.assume_init() };
     let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between systems: macOS has a dev_t of 32 bits")]
     let stamp = FileStamp {
         device: raw.st_dev as u64,
         inode: raw.st_ino as u64,
