@@ -307,7 +307,7 @@ impl Link {
 fn prepare(host: &HostImages) {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        host::arm_exit_flag();
+        host::arm_finalizers();
         image::adopt_get_addr(host);
     });
 }

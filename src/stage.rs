@@ -290,6 +290,9 @@ impl Sealed {
             instance.init.finish();
             group.event(&Event::Done { stage: Stage::Initialize, module: &instance.module.name });
         }
+        if !entries.is_empty() {
+            host::arm_exit_flag();
+        }
         Ok(Library::new_in(member(&group, &instances, &group.plan.root), scope))
     }
 }

@@ -33,7 +33,7 @@ mod tls;
 mod vanishing;
 
 pub(crate) use image::HostImage;
-pub(crate) use process::{Arguments, arguments, arm_exit_flag, exiting, secure};
+pub(crate) use process::{Arguments, arguments, arm_exit_flag, arm_finalizers, exiting, secure};
 pub(crate) use tls::HostTls;
 
 use crate::addr::RunAddr;

@@ -117,20 +117,32 @@ pub(crate) fn secure() -> bool {
 
 static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// Sees to it that [`exiting`] tells, and that finalisers run. To be called at the first open: handlers run in reverse, so those that were
-/// registered later than this one, by objects that were opened, still run before it.
-pub(crate) fn arm_exit_flag() {
-    extern "C" fn set() {
-        EXITING.store(true, Ordering::Release);
+extern "C" fn begin_to_exit() {
+    EXITING.store(true, Ordering::Release);
+}
+
+/// Sees to it that finalisers run at exit. To be called at the first open: handlers run in reverse, so those that objects
+/// which were opened register still run before it.
+pub(crate) fn arm_finalizers() {
+    extern "C" fn finalize() {
+        begin_to_exit();
         // SAFETY: the process is exiting, and the handlers that the images registered have run.
         unsafe { crate::stage::finalize_all() };
     }
     static ARMED: Once = Once::new();
     ARMED.call_once(|| {
-        // SAFETY: the handler stores to an atomic and runs what is to run at exit. That there is no room for it is all that can go wrong: then an
-        // open during exit is not refused.
-        unsafe { libc::atexit(set) };
+        // SAFETY: the handler runs what is to run at exit. That there is no room for it is all that can go wrong: then
+        // finalisers do not run.
+        unsafe { libc::atexit(finalize) };
     });
+}
+
+/// Sees to it that [`exiting`] tells. To be called whenever initialisers have run: as handlers run in reverse, this one
+/// then comes before the destructors that those registered.
+pub(crate) fn arm_exit_flag() {
+    // SAFETY: the handler only stores to an atomic. That there is no room for it is all that can go wrong: then an open
+    // by such a destructor is not refused.
+    unsafe { libc::atexit(begin_to_exit) };
 }
 
 /// Whether the process has begun to exit.
