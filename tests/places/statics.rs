@@ -1,0 +1,116 @@
+//! In an executable that is linked statically: it stands in for libc, by the symbols in its file.
+
+use crate::support::Folder;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Opens what it is told to, and says what came of it.
+const HOST: &str = r#"
+use std::ffi::{CStr, c_char};
+
+fn version(name: &str) -> Result<String, sideload::Error> {
+    // SAFETY: zlib's initialisers do nothing harmful, and these are the types of its functions.
+    unsafe {
+        let library = sideload::Library::open(name)?;
+        let crc32 = library.get::<unsafe extern "C" fn(u64, *const u8, u32) -> u64>("crc32")?;
+        let version = library.get::<unsafe extern "C" fn() -> *const c_char>("zlibVersion")?;
+        let first = CStr::from_ptr(version()).to_bytes()[0] as char;
+        Ok(format!("version {first}, checksum {:#x}", crc32(0, b"sideload".as_ptr(), 8)))
+    }
+}
+
+fn answer(name: &str) -> Result<i32, sideload::Error> {
+    // SAFETY: the fixtures' initialisers are made to be run, and this is the type of their function.
+    unsafe {
+        let library = sideload::Library::open(name)?;
+        Ok(library.get::<unsafe extern "C" fn() -> i32>("answer")?())
+    }
+}
+
+fn main() {
+    for name in std::env::args().skip(1) {
+        let said = match name.as_str() {
+            "libz.so.1" => version(&name),
+            _ => answer(&name).map(|answer| format!("answer {answer}")),
+        };
+        match said {
+            Ok(said) => println!("{said}"),
+            Err(error) => println!("error {error}"),
+        }
+    }
+}
+"#;
+
+/// What zlib takes from libc and the host above does not.
+const PULLED_IN: [&str; 3] = ["__snprintf_chk", "__vsnprintf_chk", "strerror"];
+
+/// A package outside of the workspace, with the workspace's versions of what it needs.
+fn package(folder: &Folder) {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = format!(
+        "[package]\nname = \"host\"\nedition = \"2024\"\n[dependencies]\nsideload = {{ path = {here:?} }}\n[workspace]\n"
+    );
+    fs::create_dir(folder.file("src")).expect("a folder of our own");
+    fs::write(folder.file("src/main.rs"), HOST).expect("as above");
+    fs::write(folder.file("Cargo.toml"), manifest).expect("as above");
+    fs::copy(here.join("Cargo.lock"), folder.file("Cargo.lock")).expect("as above");
+}
+
+/// Links the host with those options, and says where it is. Only the last step differs between hosts.
+fn build(folder: &Folder, name: &str, options: &[&str]) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static-host");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(folder.path()).args(["rustc", "--offline", "--quiet", "--target", "x86_64-unknown-linux-gnu"]);
+    cargo.arg("--target-dir").arg(&target).args(["--", "-Ctarget-feature=+crt-static"]).args(options);
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER"] {
+        cargo.env_remove(variable);
+    }
+    let done = cargo.output().unwrap_or_else(|error| panic!("{cargo:?}: {error}"));
+    assert!(done.status.success(), "{cargo:?}: {}", String::from_utf8_lossy(&done.stderr));
+    let host = folder.file(name);
+    fs::copy(target.join("x86_64-unknown-linux-gnu/debug/host"), &host).expect("it was built");
+    host
+}
+
+fn run(host: &Path, objects: &[&Path]) -> String {
+    let done = Command::new(host).args(objects).output().unwrap_or_else(|error| panic!("{}: {error}", host.display()));
+    assert!(done.status.success(), "{}: {done:?}", host.display());
+    String::from_utf8(done.stdout).expect("text")
+}
+
+#[test]
+fn a_static_executable_stands_in_for_libc() {
+    let folder = Folder::new("static");
+    package(&folder);
+    let pull: Vec<String> = PULLED_IN.iter().map(|name| format!("-Clink-arg=-Wl,-u,{name}")).collect();
+    let pull: Vec<&str> = pull.iter().map(String::as_str).collect();
+    let fixtures = ["relative", "tls_gd", "tls_errno", "rust_panic"].map(|name| test_fixtures::build(name).path);
+    let zlib = Path::new("libz.so.1");
+    for (kind, model) in [("pie", "-Crelocation-model=pic"), ("fixed", "-Crelocation-model=static")] {
+        let host = build(&folder, kind, &[&[model], &*pull].concat());
+        let header = fs::read(&host).expect("it was built");
+        assert_eq!(header[16], if kind == "pie" { 3 } else { 2 }, "ET_DYN and ET_EXEC: {kind}");
+        let objects: Vec<&Path> = fixtures.iter().map(PathBuf::as_path).chain([zlib]).collect();
+        let expected = [&["answer 42"; 4][..], &["version 1, checksum 0x9f26ce5c"]].concat();
+        assert_eq!(run(&host, &objects).lines().collect::<Vec<_>>(), expected, "{kind}");
+
+        let all = run(&build(&folder, "stripped", &[&[model, "-Cstrip=symbols"], &*pull].concat()), &[zlib]);
+        assert_refused(&all, &["malloc@GLIBC_2.2.5", "memcpy@GLIBC_2.14", "strerror@GLIBC_2.2.5"]);
+        let some = run(&build(&folder, "lacking", &[model]), &[zlib]);
+        assert_refused(&some, &PULLED_IN);
+        assert!(!some.contains("malloc"), "which the host has: {some}");
+    }
+}
+
+/// Refused, with all names that the host does not have and who needs them.
+#[track_caller]
+fn assert_refused(said: &str, names: &[&str]) {
+    let (first, rows) = said.split_once('\n').expect("an error of several lines");
+    assert!(first.starts_with("error ") && first.contains("libz.so.1: link: "), "{said}");
+    assert!(first.ends_with(" undefined symbols:"), "{said}");
+    for name in names {
+        let row = rows.lines().find(|line| line.trim_start().starts_with(name));
+        assert!(row.is_some_and(|row| row.ends_with("libz.so.1)")), "no {name} in {said}");
+    }
+}
