@@ -19,6 +19,10 @@
 //! ```
 #![deny(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 // Values that say what they are.
 pub mod addr;
 pub mod bytes;

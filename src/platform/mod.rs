@@ -23,9 +23,7 @@ mod macos;
 use macos as system;
 
 #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "macos")))]
-compile_error!(
-    "sideload runs on Linux, FreeBSD and macOS; the plan stage alone has no platform code and is a separate feature"
-);
+compile_error!("sideload knows Linux, FreeBSD and macOS: a system needs a file in src/platform/");
 
 pub(crate) use system::{Auxv, NO_RESERVE, POPULATE, auxv, thread_id};
 
