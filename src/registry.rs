@@ -95,8 +95,15 @@ impl Init {
         *lock(&self.owner) = None;
         self.ready.store(1, Ordering::Release);
         // Before this thread can come to wait for one of those that waited for it: that is no circle any more.
-        lock(&WAITING).retain(|row| row.init != ptr::from_ref(self).addr());
-        self.changed.notify_all();
+        let mut rows = lock(&WAITING);
+        let before = rows.len();
+        rows.retain(|row| row.init != ptr::from_ref(self).addr());
+        let is_waited_for = rows.len() != before;
+        drop(rows);
+        // Not without need: waking nobody is a system call too, and one that a sandbox may not allow.
+        if is_waited_for {
+            self.changed.notify_all();
+        }
     }
 
     /// Whether this thread is in the middle of it.
@@ -177,6 +184,8 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Default)]
 struct Loading {
     claims: Vec<(FileStamp, u64)>,
+    /// How many threads wait for one of these to go.
+    waiting: usize,
     retired: Vec<Arc<Snapshot>>,
 }
 
@@ -191,7 +200,7 @@ pub(crate) struct Registry {
 /// What this process has loaded.
 pub(crate) static REGISTRY: Registry = Registry {
     current: AtomicPtr::new(ptr::null_mut()),
-    loading: Mutex::new(Loading { claims: Vec::new(), retired: Vec::new() }),
+    loading: Mutex::new(Loading { claims: Vec::new(), waiting: 0, retired: Vec::new() }),
     changed: Condvar::new(),
 };
 
@@ -255,7 +264,9 @@ impl Registry {
                 return Err(ClaimError::Cycle);
             }
             waited = true;
+            loading.waiting += 1;
             loading = wait(&self.changed, loading);
+            loading.waiting -= 1;
         }
         if waited || self.snapshot().epoch != epoch {
             return Err(ClaimError::Moved);
@@ -292,7 +303,10 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let mut loading = lock(&REGISTRY.loading);
         loading.claims.retain(|(stamp, _)| !self.stamps.contains(stamp));
+        let is_waited_for = loading.waiting > 0;
         drop(loading);
-        REGISTRY.changed.notify_all();
+        if is_waited_for {
+            REGISTRY.changed.notify_all();
+        }
     }
 }

@@ -24,7 +24,6 @@ const OPENING: &[c_long] = &[
 const LIVING: &[c_long] = &[
     libc::SYS_brk,
     libc::SYS_write,
-    libc::SYS_futex,
     libc::SYS_sigaltstack,
     libc::SYS_rt_sigreturn,
     libc::SYS_exit,
@@ -32,6 +31,9 @@ const LIVING: &[c_long] = &[
     // Where std is compiled with its checks, closing a file asks first whether it is open.
     if cfg!(debug_assertions) { libc::SYS_fcntl } else { libc::SYS_exit_group },
 ];
+
+/// What code of libstdc++ makes besides: `pthread_once` wakes whoever waits, even where nobody does.
+const LIBSTDCXX: &[c_long] = &[libc::SYS_futex];
 
 /// `AUDIT_ARCH_X86_64` of `<linux/audit.h>`
 const X86_64: u32 = 0xc000_003e;
@@ -49,8 +51,8 @@ fn load(offset: usize) -> sock_filter {
     statement(BPF_LD | BPF_W | BPF_ABS, offset as u32)
 }
 
-/// Allows those calls, and answers all others with `refusal`.
-fn program(refusal: u32) -> Vec<sock_filter> {
+/// Allows those calls and `also`, and answers all others with `refusal`.
+fn program(refusal: u32, also: &[c_long]) -> Vec<sock_filter> {
     let (allow, refuse) = (statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW), statement(BPF_RET | BPF_K, refusal));
     // The lower half of the fourth argument, which comes first in memory.
     let flags = offset_of!(libc::seccomp_data, args) + 3 * size_of::<u64>();
@@ -66,7 +68,7 @@ fn program(refusal: u32) -> Vec<sock_filter> {
         allow,
         refuse,
     ];
-    for &call in OPENING.iter().chain(LIVING) {
+    for &call in OPENING.iter().chain(LIVING).chain(also) {
         program.extend([jump(call as u32, 0, 1), allow]);
     }
     program.push(refuse);
@@ -74,8 +76,8 @@ fn program(refusal: u32) -> Vec<sock_filter> {
 }
 
 /// Puts this thread under the filter for good.
-fn enter(refusal: u32) {
-    let mut program = program(refusal);
+fn enter(refusal: u32, also: &[c_long]) {
+    let mut program = program(refusal, also);
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: prctl takes numbers, and a program that the kernel copies and checks.
     let entered = unsafe {
@@ -96,7 +98,8 @@ fn refusal(name: &str) -> u32 {
 #[ignore = "run by the others, in child processes"]
 fn child() {
     let object = text_argument("OBJECT");
-    enter(refusal(&text_argument("REFUSAL")));
+    let also = if object.contains("libcxx_") { LIBSTDCXX } else { &[] };
+    enter(refusal(&text_argument("REFUSAL")), also);
     match object.as_str() {
         // SAFETY: it has no preconditions.
         "getpid" => say(format!("{} {}", unsafe { libc::syscall(libc::SYS_getpid) }, errno())),
