@@ -41,5 +41,5 @@ pub(super) fn take() -> *const c_char {
         report.set(Report { pending: None, _given: given });
         text
     };
-    REPORT.try_with(give).unwrap_or(ptr::null())
+    REPORT.try_with(give).unwrap_or_default()
 }
