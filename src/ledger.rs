@@ -2,6 +2,7 @@
 
 use crate::platform::unix;
 use crate::registry::REGISTRY;
+use crate::runtime::debugger;
 use crate::runtime::frames::Frames;
 use crate::runtime::tls::ModuleTls;
 
@@ -21,6 +22,9 @@ pub struct Ledger {
     pub thread_local_blocks: usize,
     /// Images whose frames the unwinders know.
     pub frames: usize,
+    /// Images that debuggers know. Always 0 where there is nobody to tell: under musl, under glibc before 2.35, and in
+    /// a static executable.
+    pub debugger_entries: usize,
 }
 
 /// Counts. Each number is exact; other threads that load or end may change one while the next is counted.
@@ -32,5 +36,6 @@ pub fn ledger() -> Ledger {
         thread_local_modules: ModuleTls::live_modules(),
         thread_local_blocks: ModuleTls::live_blocks(),
         frames: Frames::live(),
+        debugger_entries: debugger::listed(),
     }
 }

@@ -49,6 +49,7 @@ mod ledger;
 mod library;
 #[allow(unsafe_code)]
 mod loader;
+mod location;
 #[allow(unsafe_code)]
 pub mod memory;
 #[allow(unsafe_code)]
@@ -69,6 +70,7 @@ pub use ledger::{Ledger, ledger};
 pub use library::{Library, Symbol, SymbolName};
 pub use link::{FileStamp, LinkPlan};
 pub use loader::{Event, Link, Loader, Observer};
+pub use location::{Location, NearSymbol};
 pub use plan::LoadPlan;
 pub use plugin::{Plugin, PluginSymbol};
 pub use stage::{Mapped, Relocated, Resolved, Sealed};

@@ -284,6 +284,17 @@ pub struct Export<'a> {
     pub binding: Binding,
 }
 
+/// A symbol near an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Near<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// Where it begins: not behind the address.
+    pub vm: VmAddr,
+    /// Whether it reaches to the address; a symbol without a size has but its first byte, as in `dladdr(3)`.
+    pub holds: bool,
+}
+
 /// The binding of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binding {
@@ -360,6 +371,13 @@ impl LoadPlan {
     pub fn fixup_name(&self, kind: &FixupKind) -> &'static str {
         match &self.tables {
             Tables::Elf(_) => elf::machine::name(self.machine, kind),
+        }
+    }
+
+    /// Where the table of tables is that debuggers know an image by (ELF's dynamic section), if the format has one.
+    pub fn dynamic_section(&self) -> Option<VmAddr> {
+        match &self.tables {
+            Tables::Elf(tables) => Some(tables.dynamic),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::addr::{Bias, RunAddr, VmAddr};
 use crate::link::{FileStamp, LinkedModule};
 use crate::memory::HostMemory;
 use crate::platform::thread_id;
+use crate::runtime::debugger::Entry;
 use crate::runtime::frames::Frames;
 use crate::runtime::host::HostImage;
 use crate::runtime::image::OwnSymbols;
@@ -33,6 +34,8 @@ pub(crate) struct Instance {
     pub tls: Option<ModuleTls>,
     /// How far its initialisation is.
     pub init: Init,
+    /// What debuggers know of it; they read its file, and put breakpoints into its memory.
+    pub debugger: Entry,
     /// Its unwind tables' registration; dropped before the memory they lie in.
     pub _frames: Vec<Frames>,
     /// The memory it is mapped in.

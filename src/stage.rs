@@ -11,6 +11,7 @@ use crate::loader::{Event, Loader};
 use crate::memory::{HostMemory, Memory};
 use crate::registry::{self, Claim, Init, Instance, Member, NeedRef, REGISTRY, Snapshot};
 use crate::relocate::{self, Addresses, Deferred, ThreadLocals};
+use crate::runtime::debugger::{self, Entry};
 use crate::runtime::frames::{Frames, Unwinder};
 use crate::runtime::host::{HostImages, exiting};
 use crate::runtime::tls::{ModuleTls, host_alias};
@@ -332,6 +333,7 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
         let needs = module.needs.iter().map(|need| need_ref(group, &serials, *need)).collect();
         let MappedImage { frames, tls, memory } = mapped;
         let (global, init) = (group.loader.is_global(), Init::by_this_thread());
+        let debugger = Entry::new(&module, memory.bias());
         instances.push(Arc::new(Instance {
             module,
             symbols,
@@ -340,6 +342,7 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
             global,
             tls,
             init,
+            debugger,
             _frames: frames,
             memory,
         }));
@@ -347,6 +350,8 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
     if let Some(claim) = group.claim.take() {
         REGISTRY.publish(claim, &instances);
     }
+    // Before any of its code runs, so that a breakpoint in an initialiser is reached.
+    debugger::announce(&group.host, instances.iter().map(|instance| &instance.debugger));
     Ok(instances)
 }
 

@@ -48,6 +48,8 @@ impl Extent {
 /// Where ELF keeps relocations, symbols, hashes and versions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tables {
+    /// `PT_DYNAMIC`: what all of this was read from.
+    pub dynamic: VmAddr,
     /// `DT_SYMTAB`
     pub symbols: Extent,
     /// `DT_STRTAB`
@@ -256,6 +258,7 @@ impl Dynamic {
         let (rela, plt) = self.apart()?;
         let strings = open(self.strtab, "DT_STRTAB")?.unwrap_or_default();
         let tables = Tables {
+            dynamic: layout.dynamic.map_or(VmAddr(0), |(vm, _)| vm.start),
             symbols: open(self.symtab, "DT_SYMTAB")?.unwrap_or_default(),
             strings: cut(strings, self.strsz.unwrap_or(0), "DT_STRSZ: the string table lies outside its segment")?,
             gnu_hash: open(self.gnu_hash, "DT_GNU_HASH")?,

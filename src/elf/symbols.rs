@@ -14,7 +14,7 @@ pub use super::versions::{NeededVersion, Versions};
 use crate::addr::VmAddr;
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
-use crate::plan::{Binding, Export};
+use crate::plan::{Binding, Export, Near};
 use crate::symbol::{Class, SymbolKind, Version};
 use goblin::elf64::section_header::{SHN_ABS, SHN_UNDEF};
 use goblin::elf64::sym::{
@@ -77,6 +77,11 @@ impl Symbol {
     /// Whether the module that defines it must use its own definition, whatever comes before it in the scope.
     fn binds_locally(self) -> bool {
         self.is_defined() && (self.bind() == STB_LOCAL || self.visibility() != STV_DEFAULT)
+    }
+
+    /// Whether it reaches to `vm`; without a size it has but its first byte (glibc `DL_ADDR_SYM_MATCH`).
+    fn holds(self, vm: VmAddr) -> bool {
+        vm.0.checked_sub(self.value).is_some_and(|offset| offset < self.size.max(1))
     }
 
     /// Whether a lookup from outside may end here (glibc `do_lookup_x`).
@@ -355,17 +360,22 @@ impl<'a> SymbolTable<'a> {
         }
     }
 
-    /// The symbol whose range holds `vm`, or the nearest one below it that has no size: for backtraces.
-    pub fn at(&self, vm: VmAddr) -> Option<(&'a [u8], VmAddr)> {
-        let mut best: Option<(u64, u32)> = None;
+    /// The defined symbol whose range holds `vm`, the last one to begin where there are several; failing that, the
+    /// nearest one below it. Visits every symbol.
+    pub fn near(&self, vm: VmAddr) -> Option<Near<'a>> {
+        let mut best: Option<(bool, u64, u32)> = None;
         for index in 1..self.count() {
             let Some(symbol) = self.symbol(index).filter(|symbol| symbol.is_visible(Class::Plt)) else { continue };
-            let inside = symbol.value <= vm.0 && (symbol.size == 0 || vm.0 - symbol.value < symbol.size);
-            if inside && symbol.kind() != STT_TLS && best.is_none_or(|(value, _)| symbol.value > value) {
-                best = Some((symbol.value, index));
+            if symbol.value > vm.0 || matches!(symbol.symbol_kind(), SymbolKind::Tls | SymbolKind::Absolute) {
+                continue;
+            }
+            let rank = (symbol.holds(vm), symbol.value, index);
+            if best.is_none_or(|(holds, value, _)| (rank.0, rank.1) > (holds, value)) {
+                best = Some(rank);
             }
         }
-        best.and_then(|(value, index)| Some((self.name(index)?, VmAddr(value))))
+        let (holds, value, index) = best?;
+        Some(Near { name: self.name(index)?, vm: VmAddr(value), holds })
     }
 }
 

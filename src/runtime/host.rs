@@ -38,7 +38,9 @@ pub(crate) use tls::HostTls;
 
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
+use crate::plan::Query;
 use crate::symbol::{HostId, Provider};
+pub(crate) use chain::Chain;
 use chain::Link;
 use image::Sketch;
 use origin::Origin;
@@ -157,6 +159,17 @@ impl HostImages {
     fn are_current(&self, links: &[Link]) -> bool {
         let same = || self.images.iter().zip(links).all(|(image, link)| image.is_at(link));
         self.images.len() == links.len() && if links.len() > self.permanent { with_care(same) } else { same() }
+    }
+
+    /// Where debuggers find the lists of images, if another list can be put behind them: the system loader is glibc's,
+    /// of version 2.35 or later. Before that, and in other loaders, `r_debug` ends where the next list would be told.
+    pub(crate) fn debugged(&self) -> Option<Chain> {
+        let chain = origin().ok()?.chain?;
+        let libc = self.images.iter().find(|image| image.soname.as_deref() == Some(b"libc.so.6"))?;
+        // Came with the same release, and is exported where `r_debug_extended` is not.
+        libc.symbols().find(&Query::by_version(b"_dl_find_object", b"GLIBC_2.35"))?;
+        let loaders_own = |image: &&Arc<HostImage>| image.is_interpreter && image.holds(chain.last_byte());
+        self.images.iter().find(loaders_own).map(|_| chain)
     }
 
     /// Who provides each of an image's needs, in their order; one that is not in the process is left out.

@@ -1,6 +1,7 @@
 //! What touches the running process: the images it has, thread-locals, unwinders, and calls into foreign code.
 
 pub(crate) mod call;
+pub(crate) mod debugger;
 mod dl;
 pub(crate) mod frames;
 pub(crate) mod host;

@@ -76,7 +76,8 @@ pub(crate) fn passes_elsewhere(test: &str) -> bool {
     here
 }
 
-fn key(name: &str) -> String {
+/// The variable that carries a value of [`Child::with`].
+pub(crate) fn key(name: &str) -> String {
     format!("SIDELOAD_TEST_{name}")
 }
 

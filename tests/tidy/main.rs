@@ -136,7 +136,7 @@ fn library() -> Vec<Source> {
 /// Everything that is built for users: the library and the crates around it.
 fn every_source() -> Vec<Source> {
     let mut sources = library();
-    sources.extend(rust_files(root(), "crates"));
+    sources.extend(rust_files(root(), "crates").into_iter().filter(|source| !source.path.contains("/tests/")));
     sources
 }
 

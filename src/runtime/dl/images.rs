@@ -9,7 +9,7 @@ use super::scope::{View, bias};
 use crate::addr::{RunAddr, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::elf::{PHENT, ProgramHeader};
-use crate::plan::Region;
+use crate::plan::{Near, Region};
 use crate::platform::unix::page_size;
 use crate::registry::{Instance, Member};
 use crate::runtime::host::HostImage;
@@ -151,7 +151,7 @@ pub(super) fn extent(member: &Member) -> (RunAddr, RunAddr) {
 /// The exported symbol that `at` lies in: its name, and where it is.
 pub(super) fn symbol_at(member: &Member, at: RunAddr) -> Option<(*const c_char, RunAddr)> {
     let vm = at.to_vm(bias(member));
-    let (name, value) = member.symbols().at(vm)?;
+    let Near { name, vm: value, .. } = member.symbols().near(vm).filter(|near| near.holds)?;
     // A name in a string table ends with a NUL there. The tables of ours and of the start-up images stay.
     let stays = match member {
         Member::Ours(_) => true,

@@ -11,6 +11,8 @@ use super::memory;
 use super::vanishing::with_care;
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// `RT_CONSISTENT`: nothing is being added or removed.
@@ -43,6 +45,10 @@ struct Debug {
     loader: u64,
 }
 
+/// Where `struct r_debug_extended` (glibc 2.35) has `r_next`, and the version that says so.
+const NEXT: u64 = 40;
+const EXTENDED: i32 = 2;
+
 /// One node of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Link {
@@ -58,13 +64,48 @@ pub(super) struct Link {
 
 /// Where `r_debug` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Chain(RunAddr);
+pub(crate) struct Chain(RunAddr);
 
 impl Chain {
     /// The list behind the `r_debug` at `at`, unless there is none: null, or not filled in by any loader.
     pub(super) fn at(at: RunAddr) -> Option<Chain> {
         let debug = Chain(aligned(at)?).debug();
         (debug.version >= 1 && aligned(RunAddr(debug.map)).is_some()).then_some(Chain(at))
+    }
+
+    /// The last byte that a list with a successor has.
+    pub(super) fn last_byte(self) -> RunAddr {
+        RunAddr(self.0.0 + NEXT + 7)
+    }
+
+    /// The function that debuggers stop in when a list changes: it does nothing.
+    pub(crate) fn breakpoint(self) -> RunAddr {
+        RunAddr(self.debug().breakpoint)
+    }
+
+    /// Puts the list at `list` behind all lists of the chain, unless it is there: debuggers then read it as they read
+    /// those of `dlmopen`'s namespaces.
+    ///
+    /// # Safety
+    /// Both this and `list` are a `struct r_debug_extended`; `list` is one for as long as the process lives.
+    pub(crate) unsafe fn append(self, list: RunAddr) {
+        // More namespaces than glibc has.
+        const MOST_LISTS: usize = 1 << 10;
+        let mut at = self.0;
+        for _ in 0..MOST_LISTS {
+            // SAFETY: a list of the chain: the host's, as the caller says, or one that was appended to it; the member
+            // is aligned as the list is, and others that write to it do so by atomic stores.
+            let next = unsafe { AtomicU64::from_ptr(ptr::with_exposed_provenance_mut((at.0 + NEXT) as usize)) };
+            let taken = next.compare_exchange(0, list.0, Ordering::AcqRel, Ordering::Acquire);
+            match taken {
+                Ok(_) => break,
+                Err(known) if known == list.0 => break,
+                Err(other) => at = RunAddr(other),
+            }
+        }
+        // SAFETY: the first member, an aligned `int`, which the loader itself raises by an atomic store.
+        let version = unsafe { AtomicI32::from_ptr(ptr::with_exposed_provenance_mut(self.0.0 as usize)) };
+        version.fetch_max(EXTENDED, Ordering::AcqRel);
     }
 
     fn debug(self) -> Debug {
