@@ -61,6 +61,14 @@ impl<'a> Bytes<'a> {
         std::ffi::CStr::from_bytes_until_nul(self.from(offset)?).ok().map(std::ffi::CStr::to_bytes)
     }
 
+    /// The same for a string of at most `limit` bytes: the scan for its end stops there.
+    #[inline]
+    pub fn c_str_within(self, offset: u64, limit: u64) -> Option<&'a [u8]> {
+        let rest = self.from(offset)?;
+        let most = usize::try_from(limit).ok()?.saturating_add(1).min(rest.len());
+        Bytes(&rest[..most]).c_str(0)
+    }
+
     /// Whether the NUL-terminated string at `offset` equals `name`: no scan for the end of a string that differs.
     #[inline]
     pub fn c_str_is(self, offset: u64, name: &[u8]) -> bool {
@@ -146,6 +154,9 @@ mod tests {
         let bytes = Bytes(b"\0crc32\0crc");
         assert_eq!(bytes.c_str(1), Some(&b"crc32"[..]));
         assert_eq!(bytes.c_str(7), None);
+        assert_eq!(bytes.c_str_within(1, 5), Some(&b"crc32"[..]));
+        assert_eq!(bytes.c_str_within(1, 4), None);
+        assert_eq!(bytes.c_str_within(7, u64::MAX), None);
         assert!(bytes.c_str_is(1, b"crc32"));
         assert!(!bytes.c_str_is(1, b"crc3"));
         assert!(!bytes.c_str_is(7, b"crc"));

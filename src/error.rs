@@ -312,10 +312,10 @@ pub enum ErrorKind {
         /// The symbol concerned.
         symbol: Option<String>,
     },
-    /// Symbols that nothing defines: all of them.
+    /// Symbols that nothing defines: all of them, up to a mebibyte of names.
     #[error("{} undefined symbol{}:{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, list(.0))]
     Undefined(Vec<Undefined>),
-    /// Versions that their providers do not define: all of them.
+    /// Versions that their providers do not define: all of them, up to a thousand.
     #[error("missing version{}:{}", if .0.len() == 1 { "" } else { "s" }, list(.0))]
     MissingVersions(Vec<MissingVersion>),
     /// A thread-local of an image whose block we cannot locate.

@@ -34,6 +34,7 @@ pub mod check;
 pub mod elf;
 pub mod image;
 pub mod plan;
+mod room;
 
 // Plans → link plan: what is needed, where it is found, what it binds to.
 pub mod audit;

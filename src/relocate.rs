@@ -5,7 +5,11 @@ use crate::error::{ErrorKind, Place};
 use crate::link::Bindings;
 use crate::memory::{Memory, NotWritable};
 use crate::plan::{Fixup, FixupKind, Form, LoadPlan, TlsModel};
+use crate::room;
 use crate::symbol::{Definition, ImportId, ModuleId, Provider, SymbolKind};
+
+/// Fixups of one image that wait for resolvers: libc has thirty. Each takes more memory than its relocation does.
+const MOST_RESOLVERS: usize = 1 << 18;
 
 /// Where every image that a group binds to is in this process.
 #[derive(Default)]
@@ -111,7 +115,7 @@ impl Rest<'_, '_> {
             FixupKind::Nothing => {}
             FixupKind::Resolver { target } => {
                 let resolver = target + self.bias;
-                self.deferred.push(Deferred { place: fixup.place, resolver, addend: 0, form: Form::Abs64 });
+                self.defer(Deferred { place: fixup.place, resolver, addend: 0, form: Form::Abs64 })?;
             }
             FixupKind::Bind { import, addend, form } => self.bind(fixup.place, import, addend, form, memory)?,
             FixupKind::Tls { model, import, addend } => {
@@ -132,8 +136,7 @@ impl Rest<'_, '_> {
         let value = match self.definition(place, import)? {
             Definition::At { provider, kind: SymbolKind::Ifunc, vm } => {
                 let resolver = vm + self.addresses.bias(provider);
-                self.deferred.push(Deferred { place, resolver, addend, form });
-                return Ok(());
+                return self.defer(Deferred { place, resolver, addend, form });
             }
             Definition::At { kind: SymbolKind::Absolute, vm, .. } => vm.0,
             Definition::At { provider, vm, .. } => (vm + self.addresses.bias(provider)).0,
@@ -141,6 +144,16 @@ impl Rest<'_, '_> {
             Definition::WeakNull | Definition::Unused => 0,
         };
         store(place, value.wrapping_add_signed(addend), form, memory)
+    }
+
+    fn defer(&mut self, row: Deferred) -> Result<(), ErrorKind> {
+        if self.deferred.len() >= MOST_RESOLVERS {
+            return Err(ErrorKind::malformed(
+                "relocations: more IFUNC resolvers than any file has",
+                Place::Vm(row.place),
+            ));
+        }
+        room::push(&mut self.deferred, row)
     }
 
     fn supplied(&self, place: VmAddr, index: u32) -> Result<RunAddr, ErrorKind> {

@@ -18,6 +18,7 @@ mod builder;
 mod cache;
 mod directives;
 pub mod elf_edit;
+pub mod hostile;
 mod malformed;
 mod patches;
 #[doc(hidden)]
@@ -27,5 +28,6 @@ mod rows;
 pub use builder::{Fixture, all, build, names};
 pub use directives::GlibcVerdict;
 pub use elf_edit::ElfEdit;
+pub use hostile::Hostile;
 pub use malformed::{Malformed, malformed};
 pub use rows::{ROWS, without_row};

@@ -3,12 +3,10 @@
 
 mod support;
 
-use sideload::addr::VmRange;
-use sideload::{ErrorKind, Loader, ledger};
-use std::fmt;
+use sideload::{ErrorKind, Loader};
 use std::fs;
-use std::path::{Path, PathBuf};
-use support::{Child, Folder, argument, describe, in_parallel, say, text_argument};
+use std::path::PathBuf;
+use support::{Child, Folder, argument, describe, in_parallel, say};
 use test_fixtures::Malformed;
 
 #[test]
@@ -65,143 +63,6 @@ fn every_malformed_file_is_refused_with_its_error() {
     assert!(files.len() > 80, "only {} malformed files", files.len());
     let complaints: Vec<String> = in_parallel(&files, complaint).into_iter().flatten().collect();
     assert!(complaints.is_empty(), "{} of {}\n{}", complaints.len(), files.len(), complaints.join("\n"));
-}
-
-/// Libraries that every system of the kind has, each with something that the others lack.
-const LIBRARIES: &[&str] = &["libz.so.1", "libcrypto.so.3", "libstdc++.so.6"];
-
-/// Corrupted copies of each library. `SIDELOAD_TEST_COPIES` asks for more, `SIDELOAD_TEST_SEED` for others.
-const COPIES: u64 = 100;
-
-fn setting(name: &str, default: u64) -> u64 {
-    let value = std::env::var(format!("SIDELOAD_TEST_{name}")).ok();
-    value.map_or(default, |value| value.parse().expect("a number"))
-}
-
-#[test]
-fn corrupted_libraries_neither_kill_nor_hang() {
-    let (first, copies) = (setting("SEED", 1), setting("COPIES", COPIES));
-    let batches: Vec<(&str, u64)> = LIBRARIES
-        .iter()
-        .flat_map(|&library| (0..copies.div_ceil(50)).map(move |batch| (library, first + batch * 50)))
-        .collect();
-    let outcomes = in_parallel(&batches, |&(library, seed)| {
-        let count = copies.min(50);
-        let child = Child::new("rehearse_corrupted").with("LIBRARY", library);
-        child.with("FIRST", seed.to_string()).with("COUNT", count.to_string()).run()
-    });
-    let mut faults = Vec::new();
-    for ((library, _), outcome) in batches.iter().zip(&outcomes) {
-        match outcome.is_success() {
-            true => println!("{library}: {}", outcome.last()),
-            false => faults.push(format!("{library}: {}\n{}", outcome.last(), outcome.stderr)),
-        }
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
-#[test]
-#[ignore = "run by the others, in child processes"]
-fn rehearse_corrupted() {
-    let name = text_argument("LIBRARY");
-    let good = Loader::new().link(&name).expect("the system has the library");
-    let original = good.files().next().expect("the library was not loaded yet").to_vec();
-    let places = Places::of(&original, &name);
-    let folder = Folder::new("corrupted");
-    let path = folder.file(&name);
-    let [first, count] = ["FIRST", "COUNT"].map(|name| text_argument(name).parse::<u64>().expect("a number"));
-    let (mut sealed, mut refused) = (0, 0);
-    for seed in first..first + count {
-        let mut copy = original.clone();
-        let mut random = Random(seed);
-        let flips = places.corrupt(&mut copy, &mut random);
-        // Should this be the last line, it says which copy it was.
-        say(format!("seed {seed}, {flips}"));
-        fs::write(&path, &copy).expect("a folder of our own");
-        let before = ledger();
-        match rehearse(&path) {
-            Ok(()) => sealed += 1,
-            Err(error) => {
-                refused += 1;
-                assert!(!error.to_string().is_empty());
-            }
-        }
-        assert_eq!(ledger(), before, "seed {seed} leaves something behind");
-        fs::remove_file(&path).expect("written above");
-    }
-    say(format!("{sealed} sealed, {refused} refused"));
-}
-
-/// Everything up to sealing: no code of the file runs.
-fn rehearse(path: &Path) -> Result<(), sideload::Error> {
-    let sealed = Loader::new().link(path)?.map()?.relocate()?.seal()?;
-    drop(sealed);
-    Ok(())
-}
-
-/// The parts of a file that a loader reads.
-struct Places(Vec<(usize, usize)>);
-
-impl Places {
-    fn of(file: &[u8], name: &str) -> Places {
-        let plan = sideload::plan::plan(file, name).expect("a sound library");
-        let elf = test_fixtures::ElfEdit::new(file.to_vec());
-        let headers = elf.u16(test_fixtures::elf_edit::ehdr::E_PHNUM);
-        let dynamic = elf.phdr(test_fixtures::elf_edit::PT_DYNAMIC, 0, test_fixtures::elf_edit::PhdrField::Offset);
-        let in_file = |range: VmRange| {
-            let start = plan.file_offset(range.start, 1).expect("in the file") as usize;
-            (start, start + range.size as usize)
-        };
-        let first = plan.regions.first().expect("a segment");
-        let mut places = vec![
-            (0, 64),
-            (64, 64 + usize::from(headers) * 56),
-            (dynamic as usize, dynamic as usize + 0x1d0),
-            // The linkers put hashes, symbols, strings, versions and relocations into the first segment.
-            (first.file.start.0 as usize, (first.file.start.0 + first.file.size) as usize),
-        ];
-        places.extend(plan.unwind.map(in_file));
-        places.extend(plan.unwind.map(in_file).map(|(_, end)| (end, (end + 0x2000).min(file.len()))));
-        places.extend(plan.init.array.map(in_file));
-        Places(places)
-    }
-
-    /// Changes one to eight bytes, most often in one place.
-    fn corrupt(&self, bytes: &mut [u8], random: &mut Random) -> String {
-        let mut told = String::new();
-        for _ in 0..1 + random.below(3) {
-            let (start, end) = self.0[random.below(self.0.len())];
-            let at = start + random.below(end - start);
-            let count = [1, 1, 1, 2, 4, 8][random.below(6)].min(bytes.len() - at);
-            for place in &mut bytes[at..at + count] {
-                *place = match random.below(4) {
-                    0 => *place ^ (1 << random.below(8)),
-                    1 => 0xff,
-                    2 => 0,
-                    _ => random.below(256) as u8,
-                };
-            }
-            fmt::Write::write_fmt(&mut told, format_args!("{count} at {at:#x} ")).expect("a String takes all");
-        }
-        told
-    }
-}
-
-/// SplitMix64: the same numbers everywhere, for a seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
 }
 
 /// A file that is cut short after it was mapped: the size is looked at once more before anything is sealed.

@@ -1,11 +1,13 @@
 //! `PT_DYNAMIC` in one pass: first its entries as numbers, then the tables that they lead to.
 
 use super::Header;
+use super::limits;
 use super::segments::Layout;
 use crate::addr::{FileRange, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
 use crate::plan::{Entries, Filtee, Flags, Need};
+use crate::room;
 use goblin::elf64::dynamic as dt;
 
 // Tags and flags of the gABI and of Solaris and GNU that goblin does not name.
@@ -140,7 +142,8 @@ impl Dynamic {
 
     fn set(&mut self, tag: u64, value: u64) {
         match tag {
-            dt::DT_NEEDED => self.needed.push(value),
+            // One more than may be is enough to tell.
+            dt::DT_NEEDED if self.needed.len() <= limits::NEEDS => self.needed.push(value),
             dt::DT_SONAME => self.soname = Some(value),
             dt::DT_RPATH => self.rpath = Some(value),
             dt::DT_RUNPATH => self.runpath = Some(value),
@@ -185,8 +188,9 @@ impl Dynamic {
             dt::DT_TEXTREL => self.textrel = true,
             dt::DT_SYMBOLIC => self.symbolic = true,
             dt::DT_DEBUG => self.debug = Some(value),
-            DT_FILTER => self.filters.push((value, true)),
-            DT_AUXILIARY => self.filters.push((value, false)),
+            DT_FILTER | DT_AUXILIARY if self.filters.len() <= limits::NEEDS => {
+                self.filters.push((value, tag == DT_FILTER));
+            }
             _ => {}
         }
     }
@@ -210,6 +214,9 @@ impl Dynamic {
         if self.flags_1 & DF_1_NOOPEN != 0 {
             return Err(ErrorKind::Refused { what: "DF_1_NOOPEN: the object asks not to be opened at run time" });
         }
+        if self.needed.len() > limits::NEEDS || self.filters.len() > limits::NEEDS {
+            return Err(ErrorKind::Malformed { what: "dynamic section: thousands of needs", place: None });
+        }
         for &(found, expected, what) in &self.entry_sizes {
             if found != expected {
                 return Err(ErrorKind::Malformed { what, place: None });
@@ -232,13 +239,13 @@ impl Dynamic {
     }
 
     pub(crate) fn needs(&self, strings: &[u8]) -> Result<Vec<Need>, ErrorKind> {
-        self.needed.iter().map(|&at| Ok(Need { name: string(strings, at, "DT_NEEDED")? })).collect()
+        self.needed.iter().map(|&at| Ok(Need { name: string(strings, at, limits::PATH, "DT_NEEDED")? })).collect()
     }
 
     pub(crate) fn filters(&self, strings: &[u8]) -> Result<Vec<Filtee>, ErrorKind> {
         let filtee = |&(at, required): &(u64, bool)| {
             let what = if required { "DT_FILTER" } else { "DT_AUXILIARY" };
-            Ok(Filtee { name: string(strings, at, what)?, required })
+            Ok(Filtee { name: string(strings, at, limits::PATH, what)?, required })
         };
         self.filters.iter().map(filtee).collect()
     }
@@ -299,13 +306,13 @@ impl Dynamic {
     }
 }
 
-/// The string at `offset` of the string table.
+/// The string at `offset` of the string table, of at most `limit` bytes.
 ///
 /// # Errors
-/// It lies outside the table, or has no terminator there.
-pub fn string(strings: &[u8], offset: u64, what: &'static str) -> Result<Vec<u8>, ErrorKind> {
-    let text = Bytes(strings).c_str(offset).ok_or(ErrorKind::Malformed { what, place: None })?;
-    Ok(text.to_vec())
+/// It lies outside the table, has no terminator there, or is longer.
+pub fn string(strings: &[u8], offset: u64, limit: u64, what: &'static str) -> Result<Vec<u8>, ErrorKind> {
+    let text = Bytes(strings).c_str_within(offset, limit).ok_or(ErrorKind::Malformed { what, place: None })?;
+    room::copy(text)
 }
 
 fn tail(layout: &Layout, at: u64, what: &'static str) -> Result<Extent, ErrorKind> {
@@ -345,7 +352,9 @@ fn entries(
     }
     let Some(at) = array.filter(|_| size > 0) else { return Ok(Entries { function, array: None }) };
     let range = VmRange::new(at, size).filter(|_| size % 8 == 0 && at % 8 == 0);
-    let held = range.filter(|range| layout.regions.iter().any(|r| r.prot.read && r.vm.holds(range.start, range.size)));
+    // In the file: the zeros that follow it in memory hold no pointers, and there may be gigabytes of them.
+    let held = range
+        .filter(|range| layout.regions.iter().any(|r| r.prot.read && r.file_backed().holds(range.start, range.size)));
     let range = held.ok_or(ErrorKind::malformed(array_tag, Place::Vm(VmAddr(at))))?;
     Ok(Entries { function, array: Some(range) })
 }

@@ -90,7 +90,7 @@ impl<'a> GnuHash<'a> {
         loop {
             let word = u32::from_le_bytes(*self.chains.get(at as usize)?);
             if word | 1 == hash | 1
-                && let Some(found) = accept(at + self.first_symbol)
+                && let Some(found) = accept(at.checked_add(self.first_symbol)?)
             {
                 return Some(found);
             }
@@ -234,6 +234,20 @@ mod tests {
         });
         assert!(found.is_none());
         assert_eq!(steps, 2);
+    }
+
+    #[test]
+    fn a_chain_past_the_last_index_ends() {
+        // One bucket that starts at the highest symbol there can be; the filter lets all pass; no chain word is the last.
+        let header = [1u32, u32::MAX, 1, 0, u32::MAX, u32::MAX, u32::MAX];
+        let table: Vec<u8> = header.iter().chain(&[4u32; 4]).flat_map(|word| word.to_le_bytes()).collect();
+        let mut seen = Vec::new();
+        let found: Option<()> = GnuHash::parse(&table).unwrap().find(4, |symbol| {
+            seen.push(symbol);
+            None
+        });
+        assert!(found.is_none());
+        assert_eq!(seen, [u32::MAX]);
     }
 
     #[test]

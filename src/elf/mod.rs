@@ -5,6 +5,7 @@
 
 pub mod dynamic;
 pub mod hash;
+pub(crate) mod limits;
 pub mod machine;
 pub mod notes;
 pub mod relocs;
@@ -83,6 +84,10 @@ impl<'a> Header<'a> {
         if usize::from(phentsize) != PHENT {
             return Err(ErrorKind::malformed("header: e_phentsize is not 56", Place::File(FileOffset(54))));
         }
+        if usize::from(phnum) > limits::PROGRAM_HEADERS {
+            let what = "header: more program headers than any system takes";
+            return Err(ErrorKind::malformed(what, Place::File(FileOffset(56))));
+        }
         let table = bytes
             .slice(phoff, u64::from(phnum) * PHENT as u64)
             .ok_or(ErrorKind::malformed("header: program headers lie outside the file", Place::File(FileOffset(32))))?;
@@ -143,13 +148,14 @@ pub fn lower(header: &Header<'_>) -> Result<LoadPlan, ErrorKind> {
     let strings = tables.strings_in(header.bytes);
     let needs = dynamic.needs(strings)?;
     let filters = dynamic.filters(strings)?;
-    let string = |offset: Option<u64>, what| offset.map(|at| dynamic::string(strings, at, what)).transpose();
+    let string =
+        |offset: Option<u64>, limit, what| offset.map(|at| dynamic::string(strings, at, limit, what)).transpose();
     Ok(LoadPlan {
         machine: header.machine,
-        soname: string(dynamic.soname, "DT_SONAME")?,
+        soname: string(dynamic.soname, limits::PATH, "DT_SONAME")?,
         search: crate::plan::SearchPaths {
-            rpath: string(dynamic.rpath, "DT_RPATH")?,
-            runpath: string(dynamic.runpath, "DT_RUNPATH")?,
+            rpath: string(dynamic.rpath, limits::SEARCH_PATH, "DT_RPATH")?,
+            runpath: string(dynamic.runpath, limits::SEARCH_PATH, "DT_RUNPATH")?,
         },
         needs,
         filters,

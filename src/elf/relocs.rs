@@ -12,6 +12,7 @@ use crate::addr::{VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
 use crate::plan::{Fixup, FixupKind, LoadPlan};
+use crate::room;
 use crate::symbol::{ImportId, Name};
 
 const RELR_WORD: u64 = 8;
@@ -203,7 +204,7 @@ impl Seen {
     fn grow(&mut self, index: usize) -> Result<(), ErrorKind> {
         let target = (index + 1).next_power_of_two();
         let more = target - self.classes.len();
-        self.classes.try_reserve_exact(more).map_err(|_| ErrorKind::OutOfMemory { bytes: target as u64 })?;
+        room::reserve_exact(&mut self.classes, more)?;
         self.classes.resize(target, 0);
         Ok(())
     }
@@ -224,7 +225,7 @@ pub fn touches_most_pages(tables: &Tables, range: VmRange, file: &[u8], page: u6
     if entries.len() < pages * 2 {
         return false;
     }
-    let mut hit = vec![false; pages];
+    let Ok(mut hit) = room::filled(false, pages) else { return false };
     let step = (entries.len() / (pages * 4)).max(1);
     for entry in entries.iter().step_by(step) {
         let place = decode(entry).place;

@@ -1,6 +1,6 @@
 //! Program headers → regions, seals, thread-local template.
 
-use super::{Header, ProgramHeader, notes};
+use super::{Header, ProgramHeader, limits, notes};
 use crate::addr::{FileOffset, FileRange, VmRange};
 use crate::error::{ErrorKind, Place};
 use crate::plan::{Prot, Region, TlsTemplate};
@@ -167,7 +167,8 @@ impl Layout {
 
     /// The build id, from the notes.
     pub fn build_id(&self, file: &[u8]) -> Option<Vec<u8>> {
-        self.notes.iter().find_map(|&range| notes::build_id(file, range)).map(<[u8]>::to_vec)
+        let id = self.notes.iter().find_map(|&range| notes::build_id(file, range));
+        id.filter(|id| id.len() <= limits::BUILD_ID).map(<[u8]>::to_vec)
     }
 }
 

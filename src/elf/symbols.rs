@@ -9,6 +9,7 @@
 use super::dynamic::Tables;
 pub use super::hash::Filter;
 use super::hash::{GnuHash, SysvHash, gnu_hash, sysv_hash};
+use super::limits;
 use super::versions::Row;
 pub use super::versions::{NeededVersion, Versions};
 use crate::addr::VmAddr;
@@ -247,6 +248,11 @@ impl<'a> SymbolTable<'a> {
     #[inline]
     fn symbol(&self, index: u32) -> Option<Symbol> {
         self.symbols.get(index as usize).map(Symbol::decode)
+    }
+
+    /// No more bytes than this have the names of all imports together, each counted with every symbol that has it.
+    pub fn names_bound(&self) -> u64 {
+        limits::NAMES_SHARED * self.strings.len() as u64
     }
 
     /// The name of a symbol.

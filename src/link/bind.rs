@@ -5,6 +5,7 @@ use super::{Definitions, Inventory, LinkedModule};
 use crate::addr::{RunAddr, VmAddr};
 use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
 use crate::plan::{Filter, Found, LoadPlan, Query, Symbols};
+use crate::room;
 use crate::symbol::{Class, Definition, HostId, ImportId, InstanceId, ModuleId, Provider, Resolve, SymbolKind};
 use std::collections::BTreeMap;
 
@@ -33,8 +34,7 @@ impl Bindings {
     /// Room for so many rows.
     fn with_room(imports: usize) -> Result<Bindings, ErrorKind> {
         let mut rows = Vec::new();
-        let bytes = (imports * size_of::<(ImportId, Definition)>()) as u64;
-        rows.try_reserve_exact(imports).map_err(|_| ErrorKind::OutOfMemory { bytes })?;
+        room::reserve_exact(&mut rows, imports)?;
         Ok(Bindings { rows, ..Bindings::default() })
     }
 
@@ -65,13 +65,12 @@ impl Bindings {
 
 #[cold]
 fn add_block(index: &mut Vec<Block>, at: usize) -> Result<(), ErrorKind> {
-    let out_of_memory = |bytes: usize| move |_| ErrorKind::OutOfMemory { bytes: bytes as u64 };
     if at >= index.len() {
         let more = at + 1 - index.len();
-        index.try_reserve(more).map_err(out_of_memory(more * size_of::<Block>()))?;
+        room::reserve(index, more)?;
         index.resize_with(at + 1, Vec::new);
     }
-    index[at].try_reserve_exact(BLOCK).map_err(out_of_memory(BLOCK * size_of::<u32>()))?;
+    room::reserve_exact(&mut index[at], BLOCK)?;
     index[at].resize(BLOCK, 0);
     Ok(())
 }
@@ -110,6 +109,8 @@ pub(super) fn bind(group: &Group, inventory: &Inventory<'_>, resolve: Option<&dy
         supplied_by_name: BTreeMap::new(),
         uniques: BTreeMap::new(),
         undefined: Vec::new(),
+        text_left: MOST_TEXT,
+        names_left: 0,
         used_host: vec![false; inventory.host.len()],
         used_loaded: vec![false; inventory.loaded.len()],
         searched: Searched::default(),
@@ -187,6 +188,9 @@ fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'
     scope
 }
 
+/// Bytes of names in one error. Whoever is told of ten thousand undefined symbols does not miss the next.
+const MOST_TEXT: usize = 1 << 20;
+
 /// Below this many images, asking all is as fast as remembering.
 const WORTH_REMEMBERING: usize = 12;
 
@@ -198,8 +202,12 @@ struct Linker<'t, 'i> {
     // Trees, not hash maps: those ask the system for random numbers, which a sandbox may not allow.
     supplied_by_name: BTreeMap<Vec<u8>, u32>,
     /// `STB_GNU_UNIQUE` definitions that this group has settled on.
-    uniques: BTreeMap<Vec<u8>, Definition>,
+    uniques: BTreeMap<&'t [u8], Definition>,
     undefined: Vec<Undefined>,
+    /// Bytes that the texts of errors may still take.
+    text_left: usize,
+    /// Bytes that the names of the module's imports may still have.
+    names_left: u64,
     used_host: Vec<bool>,
     used_loaded: Vec<bool>,
     /// Names that were searched for before: libraries of one group mostly import the same ones from one another.
@@ -254,6 +262,7 @@ impl<'t> Linker<'t, '_> {
         symbols: &Symbols<'t>,
     ) -> Result<Bindings, ErrorKind> {
         let mut bindings = Bindings::with_room(module.plan.import_bound())?;
+        self.names_left = symbols.names_bound();
         let own = self.scope.iter().position(|entry| entry.provider == Provider::New(id)).unwrap_or(self.scope.len());
         let context = Context { id, plan: &module.plan, name: &module.name, symbols, own };
         // A boxed error keeps the result of the common case in registers.
@@ -281,6 +290,9 @@ impl<'t> Linker<'t, '_> {
             return Ok(at(here, &found, import.class));
         }
         let query = row.query(import.class)?;
+        // A name is read once an import, and could be the whole string table in each.
+        let left = self.names_left.checked_sub(query.name().len() as u64);
+        self.names_left = left.ok_or_else(|| endless_names(import))?;
         let version = query.version();
         if let Some(address) = self.resolve.and_then(|table| table.resolve(query.name(), version)) {
             return Ok(self.supply(query.name(), Some(address)));
@@ -290,14 +302,21 @@ impl<'t> Linker<'t, '_> {
             None if self.inventory.replaced.contains(&query.name()) => Ok(self.supply(query.name(), None)),
             None if row.weak() => Ok(Definition::WeakNull),
             None => {
-                self.undefined.push(Undefined {
-                    module: context.name.to_owned(),
-                    symbol: query.name().to_vec(),
-                    version: version.map(<[u8]>::to_vec),
-                });
+                self.undefined(context.name, query.name(), version)?;
                 Ok(Definition::Unused)
             }
         }
+    }
+
+    fn undefined(&mut self, module: &str, symbol: &[u8], version: Option<&[u8]>) -> Result<(), ErrorKind> {
+        let size = size_of::<Undefined>() + module.len() + symbol.len() + version.map_or(0, <[u8]>::len);
+        // The first one is told in any case.
+        let Some(left) = self.text_left.checked_sub(size).or(self.undefined.is_empty().then_some(0)) else {
+            return Ok(());
+        };
+        self.text_left = left;
+        let version = version.map(room::copy).transpose()?;
+        room::push(&mut self.undefined, Undefined { module: module.to_owned(), symbol: room::copy(symbol)?, version })
     }
 
     fn search(&mut self, context: &Context<'_, 't>, query: &Query<'t>) -> Option<(Provider, Found)> {
@@ -315,7 +334,7 @@ impl<'t> Linker<'t, '_> {
         self.searched.get_or(Question { hash, class, name, version }, ask)
     }
 
-    fn found(&mut self, query: &Query<'_>, provider: Provider, found: &Found, class: Class) -> Definition {
+    fn found(&mut self, query: &Query<'t>, provider: Provider, found: &Found, class: Class) -> Definition {
         match provider {
             Provider::Host(id) => {
                 if self.inventory.replaced.contains(&query.name()) {
@@ -332,7 +351,7 @@ impl<'t> Linker<'t, '_> {
 
     /// All modules of a process share one definition of a unique symbol: that of the image that was loaded first,
     /// even if it lies in a scope of its own.
-    fn unique(&mut self, query: &Query<'_>, provider: Provider, found: &Found, class: Class) -> Definition {
+    fn unique(&mut self, query: &Query<'t>, provider: Provider, found: &Found, class: Class) -> Definition {
         if let Some(&settled) = self.uniques.get(query.name()) {
             return settled;
         }
@@ -341,7 +360,7 @@ impl<'t> Linker<'t, '_> {
             Some(at(Provider::Loaded(InstanceId(index)), &found, class))
         });
         let definition = elsewhere.unwrap_or(at(provider, found, class));
-        self.uniques.insert(query.name().to_vec(), definition);
+        self.uniques.insert(query.name(), definition);
         definition
     }
 
@@ -367,6 +386,12 @@ struct Context<'c, 't> {
 }
 
 #[cold]
+fn endless_names(import: ImportId) -> ErrorKind {
+    let place = crate::error::Place::Entry(u64::from(import.symbol));
+    ErrorKind::malformed("DT_STRTAB: names without an end, over and over", place)
+}
+
+#[cold]
 fn outside(import: ImportId) -> ErrorKind {
     let place = crate::error::Place::Entry(u64::from(import.symbol));
     ErrorKind::malformed("relocation: symbol index outside the symbol table", place)
@@ -378,6 +403,9 @@ fn at(provider: Provider, found: &Found, class: Class) -> Definition {
         _ => Definition::At { provider, kind: found.kind, vm: found.vm },
     }
 }
+
+/// Missing versions that are listed.
+const MOST_MISSING: usize = 1000;
 
 /// Every version that a module needs must be defined by the image that provides the file, unless that defines none.
 fn check_versions(group: &Group, inventory: &Inventory<'_>, tables: &[Symbols<'_>]) -> Result<(), Error> {
@@ -395,7 +423,8 @@ fn check_versions(group: &Group, inventory: &Inventory<'_>, tables: &[Symbols<'_
                 Provider::Host(id) => inventory.host[usize::from(id.0)].definitions,
             };
             let Definitions::Table(table) = table else { continue };
-            if table.versions().any_defined() && !table.versions().defines(&needed.version) {
+            let is_defined = !table.versions().any_defined() || table.versions().defines(&needed.version);
+            if !is_defined && missing.len() < MOST_MISSING {
                 missing.push(MissingVersion {
                     module: module.name.clone(),
                     version: needed.version.name.to_vec(),

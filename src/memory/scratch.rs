@@ -4,6 +4,7 @@ use super::{Memory, NotWritable};
 use crate::addr::{Bias, VmAddr, VmRange};
 use crate::error::ErrorKind;
 use crate::plan::LoadPlan;
+use crate::room;
 
 /// The memory image of one plan, in a buffer.
 #[derive(Clone, Debug)]
@@ -20,15 +21,14 @@ impl Scratch {
     /// # Errors
     /// [`ErrorKind::OutOfMemory`] if the span cannot be had.
     pub fn new(plan: &LoadPlan, file: &[u8], bias: Bias) -> Result<Scratch, ErrorKind> {
-        let out_of_memory = ErrorKind::OutOfMemory { bytes: plan.span.size };
         let size = usize::try_from(plan.span.size).map_err(|_| ErrorKind::OutOfMemory { bytes: plan.span.size })?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(size).map_err(|_| out_of_memory)?;
-        bytes.resize(size, 0);
+        let mut bytes = room::filled(0, size)?;
         for region in &plan.regions {
-            let start = (region.vm.start.0 - plan.span.start.0) as usize;
-            let content = crate::bytes::Bytes(file).slice(region.file.start.0, region.file.size).unwrap_or_default();
-            bytes[start..start + content.len()].copy_from_slice(content);
+            let outside = || ErrorKind::OutsideImage { what: "segment", range: region.vm };
+            let start = region.vm.start.0.checked_sub(plan.span.start.0).ok_or_else(outside)? as usize;
+            let content = crate::bytes::Bytes(file).slice(region.file.start.0, region.file.size).ok_or_else(outside)?;
+            let place = start.checked_add(content.len()).and_then(|end| bytes.get_mut(start..end));
+            place.ok_or_else(outside)?.copy_from_slice(content);
         }
         let writable = plan.regions.iter().filter(|region| region.prot.write).map(|region| region.vm).collect();
         Ok(Scratch { bytes, span: plan.span, bias, writable })

@@ -5,8 +5,10 @@
 //! `unsafe` open vouches for.
 
 use crate::addr::{RunAddr, VmRange};
+use crate::error::ErrorKind;
 use crate::memory::HostMemory;
 use crate::plan::LoadPlan;
+use crate::room;
 use crate::runtime::host::Arguments;
 use std::ffi::{c_char, c_int};
 
@@ -43,14 +45,19 @@ pub(crate) unsafe fn finalizer(at: RunAddr) {
 }
 
 /// The pointers of an init or fini array, as they are in memory now.
-pub(crate) fn array(plan: &LoadPlan, memory: &HostMemory, range: VmRange) -> Vec<RunAddr> {
+///
+/// # Errors
+/// There is no room for them.
+pub(crate) fn array(plan: &LoadPlan, memory: &HostMemory, range: VmRange) -> Result<Vec<RunAddr>, ErrorKind> {
     let readable = plan.region(range.start, range.size).is_some_and(|region| region.prot.read);
+    let mut entries = Vec::new();
     if !readable {
-        return Vec::new();
+        return Ok(entries);
     }
+    let count = (range.size / 8) as usize;
+    room::reserve_exact(&mut entries, count + 1)?; // and for the function that goes with them
     let start = memory.run(range.start).0 as usize as *const u64;
-    (0..(range.size / 8) as usize)
-        // SAFETY: the plan's array lies in one readable region of this image, checked above, at a multiple of eight.
-        .map(|index| RunAddr(unsafe { start.add(index).read_volatile() }))
-        .collect()
+    // SAFETY: the plan's array lies in one readable region of this image, checked above, at a multiple of eight.
+    entries.extend((0..count).map(|index| RunAddr(unsafe { start.add(index).read_volatile() })));
+    Ok(entries)
 }

@@ -300,17 +300,14 @@ const DISTANCES: [u64; 6] = [0, 1 << 24, 1 << 26, 1 << 28, 1 << 29, 1 << 30];
 
 impl NearCopy {
     fn new(section: View<'_>, walked: &Section, code: Range<u64>) -> Result<NearCopy, ErrorKind> {
-        let mut pointers = Vec::new();
-        walk(section, code.clone(), Some(walked.fdes), |record| pointers.extend(record.pointers()))?;
         let original = &section.bytes[..walked.size as usize];
         let size = original.len() + size_of::<u32>(); // fresh memory is zero: that is the end
         let above = DISTANCES.iter().map(|distance| code.end.saturating_add(*distance));
         let below = DISTANCES.iter().map(|distance| code.start.saturating_sub(size as u64 + distance));
         for wish in above.zip(below).flat_map(|(above, below)| [above, below]) {
             let copy = NearCopy::map(wish & !0xffff, size)?;
-            let mut bytes = original.to_vec();
-            if rebase(&mut bytes, &pointers, section.at, copy.start).is_some() {
-                return copy.fill(&bytes);
+            if copy.fill(original, section, walked, &code)? {
+                return copy.protect();
             }
         }
         Err(ErrorKind::OutOfMemory { bytes: size as u64 })
@@ -328,12 +325,24 @@ impl NearCopy {
         Ok(NearCopy { start: start.expose_provenance() as u64, size })
     }
 
-    fn fill(self, bytes: &[u8]) -> Result<NearCopy, ErrorKind> {
+    /// Copies the section, and makes its pointers right for where it is now: false if one cannot reach.
+    fn fill(&self, original: &[u8], section: View<'_>, walked: &Section, code: &Range<u64>) -> Result<bool, ErrorKind> {
         let start: *mut u8 = ptr::with_exposed_provenance_mut(self.start as usize);
-        // SAFETY: our own mapping of `size` bytes, which are more than these.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len()) };
-        // SAFETY: as above.
-        match unsafe { libc::mprotect(start.cast(), self.size, libc::PROT_READ) } {
+        // SAFETY: our own mapping of `size` bytes, which are more than these, and nobody else knows it yet.
+        let bytes = unsafe { slice::from_raw_parts_mut(start, original.len()) };
+        bytes.copy_from_slice(original);
+        let mut reaches = true;
+        walk(section, code.clone(), Some(walked.fdes), |record| {
+            let mut pointers = record.pointers();
+            reaches &= pointers.all(|pointer| rebase(bytes, &[pointer], section.at, self.start).is_some());
+        })?;
+        Ok(reaches)
+    }
+
+    fn protect(self) -> Result<NearCopy, ErrorKind> {
+        let start: *mut c_void = ptr::with_exposed_provenance_mut(self.start as usize);
+        // SAFETY: our own mapping, which is not written to any more.
+        match unsafe { libc::mprotect(start, self.size, libc::PROT_READ) } {
             0 => Ok(self),
             _ => {
                 Err(ErrorKind::System { call: "mprotect", size: self.size as u64, source: io::Error::last_os_error() })

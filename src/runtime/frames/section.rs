@@ -14,6 +14,7 @@
 
 use crate::bytes::{Bytes, Cursor};
 use crate::error::{ErrorKind, Place};
+use crate::room;
 use std::ops::Range;
 
 /// Memory, and where it is.
@@ -197,6 +198,9 @@ impl Fde<'_> {
     }
 }
 
+/// CIEs in one section: linkers merge equal ones, and each takes more memory than its record.
+const MOST_CIES: usize = 1 << 16;
+
 /// How far [`walk`] came.
 #[derive(Debug, PartialEq)]
 pub(super) struct Section {
@@ -233,7 +237,13 @@ pub(super) fn walk(
             0 => {
                 let Some(cie) = Cie::parse(Bytes(fields), at) else { break };
                 each(Record::Cie(&cie));
-                cies.push(cie);
+                if cies.len() >= MOST_CIES {
+                    return Err(ErrorKind::malformed(
+                        ".eh_frame: more CIEs than any linker writes",
+                        Place::Entry(fdes),
+                    ));
+                }
+                room::push(&mut cies, cie)?;
             }
             id => {
                 let Some(cie) = find(&cies, (at + 4).wrapping_sub(u64::from(id))) else { break };
