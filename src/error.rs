@@ -234,11 +234,11 @@ pub enum ErrorKind {
         source: io::Error,
     },
     /// A system call failed that has nothing to do with a file.
-    #[error("{call} of {size:#x} bytes: {source}")]
+    #[error("{call}{}: {source}", of(*.size))]
     System {
         /// The system call.
         call: &'static str,
-        /// How much was asked for.
+        /// How much was asked for; 0 where it is about no memory.
         size: u64,
         /// What the system answered.
         source: io::Error,
@@ -326,6 +326,27 @@ pub enum ErrorKind {
         /// The variable.
         symbol: Option<String>,
     },
+    /// No room for static thread-locals, which initial-exec code needs; see [`StaticTls`](crate::StaticTls).
+    #[error(
+        "needs {size} bytes of static thread-locals aligned to {align}; the largest piece that is free of the {total} in \
+         reserve has {free} (StaticTls::offer adds to the reserve)"
+    )]
+    StaticTls {
+        /// Bytes of the image's block.
+        size: u64,
+        /// Its alignment.
+        align: u64,
+        /// The largest piece of the reserve that is free and can be aligned so.
+        free: u64,
+        /// The whole reserve.
+        total: u64,
+    },
+    /// The process has no reserve of static thread-locals, which initial-exec code needs.
+    #[error(
+        "no static thread-locals to give away: the thread-local is not a constant StaticTls of the executable or of a \
+         library that the process was started with"
+    )]
+    NoStaticTls,
     /// The process has no instance of a library of which there can only be one.
     #[error("{} must come from the host process, which has none (a static executable?)", Name(.name))]
     HostOnly {
@@ -403,6 +424,10 @@ pub enum ErrorKind {
         /// Where.
         range: VmRange,
     },
+}
+
+fn of(size: u64) -> String {
+    if size == 0 { String::new() } else { format!(" of {size:#x} bytes") }
 }
 
 fn at(place: &Option<Place>) -> String {

@@ -20,6 +20,8 @@ pub struct Ledger {
     pub thread_local_modules: usize,
     /// Blocks of thread-locals, over all threads.
     pub thread_local_blocks: usize,
+    /// Bytes of static thread-locals that images have, in each thread.
+    pub static_thread_local_bytes: usize,
     /// Images whose frames the unwinders know.
     pub frames: usize,
     /// Images that debuggers know. Always 0 where there is nobody to tell: under musl, under glibc before 2.35, and in
@@ -35,6 +37,7 @@ pub fn ledger() -> Ledger {
         instances: REGISTRY.snapshot().instances.len(),
         thread_local_modules: ModuleTls::live_modules(),
         thread_local_blocks: ModuleTls::live_blocks(),
+        static_thread_local_bytes: ModuleTls::fixed_bytes(),
         frames: Frames::live(),
         debugger_entries: debugger::listed(),
     }

@@ -74,4 +74,5 @@ pub use loader::{Event, Link, Loader, Observer};
 pub use location::{Location, NearSymbol};
 pub use plan::LoadPlan;
 pub use plugin::{Plugin, PluginSymbol};
+pub use runtime::StaticTls;
 pub use stage::{Mapped, Relocated, Resolved, Sealed};

@@ -23,8 +23,12 @@ pub struct Addresses<'a> {
     /// The symbols in [`LinkPlan::supplied`](crate::link::LinkPlan).
     pub supplied: Vec<RunAddr>,
     /// Where the thread-locals of an image are; asked only for the few fixups that need it.
-    pub tls: Option<&'a dyn Fn(Provider) -> ThreadLocals>,
+    pub tls: Option<&'a LocateThreadLocals<'a>>,
 }
+
+/// Says where the thread-locals of an image are; for a model that wants them at the same place in every thread
+/// ([`TlsModel::ThreadOffset`]), they are put there if need be and if they can.
+pub type LocateThreadLocals<'a> = dyn Fn(Provider, TlsModel) -> Result<ThreadLocals, ErrorKind> + 'a;
 
 /// Where the thread-locals of one image are, as far as known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,8 +62,8 @@ impl Addresses<'_> {
         }
     }
 
-    fn tls(&self, provider: Provider) -> ThreadLocals {
-        self.tls.map(|tls| tls(provider)).unwrap_or_default()
+    fn tls(&self, provider: Provider, model: TlsModel) -> Result<ThreadLocals, ErrorKind> {
+        self.tls.map_or(Ok(ThreadLocals::default()), |locate| locate(provider, model))
     }
 }
 
@@ -192,14 +196,9 @@ impl Rest<'_, '_> {
         let offset = vm.0.wrapping_add_signed(addend);
         let value = match model {
             TlsModel::ModuleOffset => offset,
-            TlsModel::ModuleId => self.addresses.tls(provider).module.ok_or_else(|| unlocated(provider))?,
+            TlsModel::ModuleId => self.addresses.tls(provider, model)?.module.ok_or_else(|| unlocated(provider))?,
             TlsModel::ThreadOffset => {
-                let block = self.addresses.tls(provider).offset.ok_or_else(|| match provider {
-                    Provider::New(_) | Provider::Loaded(_) => {
-                        unsupported("initial-exec thread-locals (TPOFF64)", place)
-                    }
-                    Provider::Host(_) => unlocated(provider),
-                })?;
+                let block = self.addresses.tls(provider, model)?.offset.ok_or_else(|| unlocated(provider))?;
                 offset.wrapping_add_signed(block)
             }
             TlsModel::Descriptor => return Err(unsupported("thread-local descriptors (TLSDESC)", place)),

@@ -9,6 +9,7 @@ use crate::library::{Library, Scope};
 use crate::link::{ImageFile, LinkPlan, LinkedModule};
 use crate::loader::{Event, Loader};
 use crate::memory::{HostMemory, Memory};
+use crate::plan::TlsModel;
 use crate::registry::{self, Claim, Init, Instance, Member, NeedRef, REGISTRY, Snapshot};
 use crate::relocate::{self, Addresses, Deferred, ThreadLocals};
 use crate::runtime::debugger::{self, Entry};
@@ -78,15 +79,27 @@ impl Group {
             || self.snapshot.instances.iter().any(|instance| instance.executes(at))
     }
 
-    fn thread_locals(&self, provider: Provider) -> ThreadLocals {
-        let ours = |tls: &Option<ModuleTls>| ThreadLocals { module: tls.as_ref().map(ModuleTls::id), offset: None };
+    /// Where the thread-locals of an image are; `new` are those of the group.
+    fn thread_locals(
+        &self,
+        new: &[&Option<ModuleTls>],
+        provider: Provider,
+        model: TlsModel,
+    ) -> Result<ThreadLocals, ErrorKind> {
+        type Fix = fn(&ModuleTls, &HostImages) -> Result<i64, ErrorKind>;
+        let ours = |tls: &Option<ModuleTls>, fix: Fix| {
+            let Some(tls) = tls else { return Ok(ThreadLocals::default()) };
+            let wanted = model == TlsModel::ThreadOffset;
+            let offset = wanted.then(|| fix(tls, &self.host)).transpose()?;
+            Ok(ThreadLocals { module: Some(tls.id()), offset })
+        };
         match provider {
-            Provider::New(id) => ours(&self.images[usize::from(id.0)].tls),
-            Provider::Loaded(id) => ours(&self.snapshot.instances[usize::from(id.0)].tls),
-            Provider::Host(id) => self.host.tls_of(usize::from(id.0)).map_or(ThreadLocals::default(), |tls| {
+            Provider::New(id) => ours(new[usize::from(id.0)], ModuleTls::fix),
+            Provider::Loaded(id) => ours(&self.snapshot.instances[usize::from(id.0)].tls, ModuleTls::fix_loaded),
+            Provider::Host(id) => Ok(self.host.tls_of(usize::from(id.0)).map_or(ThreadLocals::default(), |tls| {
                 let module = tls.module.or_else(|| tls.offset.and_then(host_alias));
                 ThreadLocals { module, offset: tls.offset }
-            }),
+            })),
         }
     }
 
@@ -139,11 +152,9 @@ impl Mapped {
         let mut group = self.0;
         let mut images = std::mem::take(&mut group.images);
         let new = images.iter().map(|image| image.memory.bias()).collect();
-        let tls_ids: Vec<Option<u64>> = images.iter().map(|image| image.tls.as_ref().map(ModuleTls::id)).collect();
-        let tls = |provider: Provider| match provider {
-            Provider::New(id) => ThreadLocals { module: tls_ids[usize::from(id.0)], offset: None },
-            other => group.thread_locals(other),
-        };
+        let (thread_locals, mut memories): (Vec<_>, Vec<_>) =
+            images.iter_mut().map(|image| (&image.tls, &mut image.memory)).unzip();
+        let tls = |provider, model| group.thread_locals(&thread_locals, provider, model);
         let addresses = Addresses {
             new,
             loaded: group.snapshot.instances.iter().map(|instance| instance.bias()).collect(),
@@ -151,10 +162,10 @@ impl Mapped {
             supplied: group.supplied(),
             tls: Some(&tls),
         };
-        let mut deferred = Vec::with_capacity(images.len());
+        let mut deferred = Vec::with_capacity(memories.len());
         for (id, module) in group.plan.numbered() {
             let at = usize::from(id.0);
-            let memory = &mut images[at].memory;
+            let memory = &mut *memories[at];
             let bindings = &group.plan.bindings[at];
             let rows = relocate::relocate(id, &module.plan, &group.files[at].bytes, bindings, &addresses, memory);
             deferred.push(rows.map_err(|kind| kind.at(&module.name, Stage::Relocate))?);
@@ -234,6 +245,9 @@ fn seal(mut group: Group, left_out: usize) -> Result<Sealed, Error> {
     for ((module, file), mapped) in group.plan.modules.iter().zip(&group.files).zip(&mut group.images) {
         let at = |kind: ErrorKind| kind.at(&module.name, Stage::Seal);
         crate::finder::unchanged(file).map_err(at)?;
+        if let Some(tls) = &mapped.tls {
+            tls.settle(&group.host).map_err(at)?;
+        }
         for &range in &module.plan.seals {
             mapped.memory.seal(range).map_err(at)?;
         }

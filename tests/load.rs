@@ -12,7 +12,7 @@ use support::{Child, Outcome, argument, describe, in_parallel, say};
 use test_fixtures::{Fixture, GlibcVerdict};
 
 /// What fixtures of these names need may be missing still; then the error has to say so.
-const MAY_BE_UNSUPPORTED: &[&str] = &["tls_initial_exec", "tls_desc"];
+const MAY_BE_UNSUPPORTED: &[&str] = &["tls_desc"];
 
 /// Called by the fixture `caller_supplied`, which adds the variable to the result.
 extern "C" fn supplied_function(value: i32) -> i32 {
@@ -38,6 +38,7 @@ fn open_with_us() {
 }
 
 fn answer_through_us(path: &Path) -> Result<Option<i32>, Error> {
+    support::reserve_static_tls();
     // SAFETY: running the fixture's code is what this process is for.
     let library = unsafe { Loader::new().resolver(supplied).open(path) }?;
     // SAFETY: every fixture declares it as `int answer(void)`.

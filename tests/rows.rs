@@ -77,6 +77,7 @@ fn supplied(name: &[u8], _version: Option<&[u8]>) -> Option<RunAddr> {
 #[test]
 #[ignore = "run by the others, in child processes"]
 fn open_without_a_row() {
+    support::reserve_static_tls();
     let path = PathBuf::from(argument("OBJECT"));
     let mut loader = Loader::new().resolver(supplied);
     let row = text_argument("ROW");

@@ -1,5 +1,7 @@
 //! Linux.
 
+pub(crate) mod threads;
+
 /// `MAP_POPULATE`: fill the page tables in the call, instead of one fault a page later.
 pub(crate) const POPULATE: libc::c_int = libc::MAP_POPULATE;
 

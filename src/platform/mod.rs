@@ -25,6 +25,14 @@ use macos as system;
 #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "macos")))]
 compile_error!("sideload knows Linux, FreeBSD and macOS: a system needs a file in src/platform/");
 
+#[cfg(target_os = "linux")]
+pub(crate) use linux::threads;
+
+#[cfg(not(target_os = "linux"))]
+mod no_threads;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use no_threads as threads;
+
 pub(crate) use system::{Auxv, NO_RESERVE, POPULATE, auxv, thread_id};
 
 /// Where the system keeps the cache of library paths, if it has one.

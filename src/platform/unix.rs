@@ -1,8 +1,10 @@
 //! Memory and files, as all Unix systems have them.
 //!
 //! Invariant: an address that a caller passes with a `MAP_FIXED` call lies in a [`Reservation`] that it owns, so that
-//! nothing else in the process is ever mapped over, protected or unmapped.
+//! nothing else in the process is ever mapped over, protected or unmapped. The one exception is [`protect_data`], whose
+//! caller vouches for the pages.
 
+use crate::addr::RunAddr;
 use crate::error::ErrorKind;
 use crate::link::FileStamp;
 use crate::plan::Prot;
@@ -183,14 +185,7 @@ impl Reservation {
         };
         // SAFETY: the pages lie in this reservation; callers take away access only from what they stop writing to.
         let changed = unsafe { region::protect(at, length, flags) };
-        changed.map_err(|error| ErrorKind::System {
-            call: "mprotect",
-            size,
-            source: match error {
-                region::Error::SystemCall(source) => source,
-                _ => io::Error::from_raw_os_error(libc::EINVAL),
-            },
-        })
+        changed.map_err(|error| refused_protection(size, error))
     }
 }
 
@@ -200,6 +195,26 @@ impl Drop for Reservation {
         unsafe { libc::munmap(self.base.cast(), self.size) };
         RESERVATIONS.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Makes whole pages of data read-only, or writable.
+///
+/// # Safety
+/// The pages are mapped and hold data, and nobody writes to them while they are read-only.
+pub(crate) unsafe fn protect_data(start: RunAddr, size: u64, writable: bool) -> Result<(), ErrorKind> {
+    let protection = if writable { region::Protection::READ_WRITE } else { region::Protection::READ };
+    let at: *const u8 = ptr::with_exposed_provenance(start.0 as usize);
+    // SAFETY: as the caller promises; neither protection allows execution.
+    let changed = unsafe { region::protect(at, size as usize, protection) };
+    changed.map_err(|error| refused_protection(size, error))
+}
+
+fn refused_protection(size: u64, error: region::Error) -> ErrorKind {
+    let source = match error {
+        region::Error::SystemCall(source) => source,
+        _ => io::Error::from_raw_os_error(libc::EINVAL),
+    };
+    ErrorKind::System { call: "mprotect", size, source }
 }
 
 fn raw(prot: Prot) -> libc::c_int {

@@ -36,7 +36,7 @@ pub(crate) use image::HostImage;
 pub(crate) use process::{Arguments, arguments, arm_exit_flag, arm_finalizers, exiting, secure};
 pub(crate) use tls::HostTls;
 
-use crate::addr::RunAddr;
+use crate::addr::{RunAddr, VmAddr};
 use crate::error::ErrorKind;
 use crate::plan::Query;
 use crate::symbol::{HostId, Provider};
@@ -57,6 +57,17 @@ pub(crate) struct HostImages {
     /// How many at the beginning of the list never go away.
     permanent: usize,
     tls: OnceLock<Vec<HostTls>>,
+}
+
+/// Where the initial bytes of some static thread-locals are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StaticPlace {
+    /// In memory.
+    pub(crate) template: RunAddr,
+    /// In the image.
+    pub(crate) vm: VmAddr,
+    /// What each thread's block is aligned to.
+    pub(crate) align: u64,
 }
 
 static ORIGIN: OnceLock<Origin> = OnceLock::new();
@@ -201,6 +212,23 @@ impl HostImages {
     pub(crate) fn tls_of(&self, index: usize) -> Option<HostTls> {
         self.images.get(index)?.thread_locals()?;
         self.tls.get_or_init(|| tls::read_back(self)).get(index).copied()
+    }
+
+    /// The place of what every thread has at `offset` from its thread pointer, in the initial bytes of an image that is
+    /// never unloaded.
+    pub(crate) fn static_place(&self, offset: i64, size: u64) -> Option<StaticPlace> {
+        (0..self.images.len()).filter(|&index| self.images[index].permanent).find_map(|index| {
+            let template = self.images[index].thread_locals()?;
+            let start = u64::try_from(offset.checked_sub(self.tls_of(index)?.offset?)?).ok()?;
+            (start.checked_add(size)? <= template.image.size).then_some(())?;
+            let vm = VmAddr(template.image.start.0 + start);
+            Some(StaticPlace { template: vm + self.images[index].bias(), vm, align: template.align })
+        })
+    }
+
+    /// The pages around initial bytes that were found by [`HostImages::static_place`] that are read-only.
+    pub(crate) fn sealed_pages(&self, at: RunAddr, size: u64) -> Option<(RunAddr, u64)> {
+        self.images.iter().filter(|image| image.permanent).find_map(|image| image.sealed_pages(at, size))
     }
 
     /// The images that the system loader has not unloaded since this snapshot was made.

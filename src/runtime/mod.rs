@@ -8,3 +8,5 @@ pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod replace;
 pub(crate) mod tls;
+
+pub use tls::StaticTls;

@@ -37,21 +37,31 @@
 //!
 //! Nothing here locks, so a `fork` at any moment leaves the child a working copy. A signal handler may use a variable
 //! that its thread has used before; as with glibc's own lazily made blocks, not one that its thread is just making.
-//! Initial-exec (a reserve in our own static TLS) and TLSDESC (a resolver that preserves every register) can be added
-//! beside this: both end in the same table, the former with aliases, the latter with the same slots.
+//! **Static blocks.** Code of the initial-exec model wants a module's block at the same offset in every thread. Such a
+//! module gets a slice of a reserve in our own static thread-locals ([`reserve`]), before any thread has a block of it:
+//! from then on its block in a thread is that slice, also for those who ask by its id. Modules of a group that is being
+//! loaded get theirs while the group is relocated, and its bytes when that is done ([`ModuleTls::settle`]). A module
+//! that is loaded already gets one only if no thread has asked for its block before, as with glibc.
 
 mod arena;
+mod fixed;
+mod reserve;
+mod template;
+
+pub use self::reserve::StaticTls;
 
 use self::arena::{Arena, Mapping};
+use self::reserve::Slice;
 use crate::addr::{Bias, RunAddr};
 use crate::error::ErrorKind;
 use crate::plan::TlsTemplate;
+use crate::sync::Mutex;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt::Write;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Set in every id of ours; the system counts its modules from 1.
 const TAG: u64 = 1 << 62;
@@ -72,6 +82,8 @@ const SUPPORTED: bool = cfg!(all(target_arch = "x86_64", not(target_vendor = "ap
 #[derive(Debug)]
 pub(crate) struct ModuleTls {
     id: u64,
+    /// Where its block is in every thread, if it is at the same place in all.
+    fixed: Mutex<Option<Slice>>,
     /// For the message when a thread gets no memory; the module's row points to it.
     _name: Box<str>,
 }
@@ -112,10 +124,15 @@ impl ModuleTls {
         module.align.store(align as usize, Ordering::Relaxed);
         // gABI, "Thread-Local Storage": a block's address equals `p_vaddr` modulo `p_align`.
         module.skew.store((template.image.start.0 & (align - 1)) as usize, Ordering::Relaxed);
+        module.offset.store(UNDECIDED, Ordering::Relaxed);
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let id = TAG | SERIAL.fetch_add(1, Ordering::Relaxed) << POSITION_BITS | (position as u64 + 1);
         module.id.store(id, Ordering::Release);
-        Ok(ModuleTls { id, _name: name })
+        Ok(ModuleTls { id, fixed: Mutex::new(None), _name: name })
+    }
+
+    fn row(&self) -> &'static Module {
+        Module::of(self.id).expect("invariant: an id stays in the table until its owner is dropped").1
     }
 
     /// What the `DTPMOD64` slots that mean this module are to hold.
@@ -128,6 +145,11 @@ impl ModuleTls {
         BLOCKS.load(Ordering::Relaxed)
     }
 
+    /// Bytes of static thread-locals that modules have now.
+    pub(crate) fn fixed_bytes() -> usize {
+        Slice::taken()
+    }
+
     /// Modules that have an id now.
     pub(crate) fn live_modules() -> usize {
         MODULES.iter().filter(|module| module.id.load(Ordering::Relaxed) != FREE).count()
@@ -136,8 +158,7 @@ impl ModuleTls {
 
 impl Drop for ModuleTls {
     fn drop(&mut self) {
-        let (_, module) = Module::of(self.id).expect("invariant: an id stays in the table until its owner is dropped");
-        module.id.store(FREE, Ordering::Release);
+        self.row().id.store(FREE, Ordering::Release);
     }
 }
 
@@ -340,7 +361,14 @@ struct Module {
     align: AtomicUsize,
     /// What the block's address is, modulo `align`.
     skew: AtomicUsize,
+    /// From the thread pointer to the block in every thread, or [`UNDECIDED`], or [`ANYWHERE`].
+    offset: AtomicI64,
 }
+
+/// No thread has a block yet. (No block starts at the thread pointer.)
+const UNDECIDED: i64 = 0;
+/// Threads have blocks of their own making.
+const ANYWHERE: i64 = i64::MIN;
 
 const FREE: u64 = 0;
 const CLAIMED: u64 = 1;
@@ -355,6 +383,7 @@ static MODULES: [Module; LIMIT] = [const {
         size: AtomicUsize::new(0),
         align: AtomicUsize::new(0),
         skew: AtomicUsize::new(0),
+        offset: AtomicI64::new(UNDECIDED),
     }
 }; LIMIT];
 
@@ -363,6 +392,14 @@ impl Module {
     fn of(id: u64) -> Option<(usize, &'static Module)> {
         let module = MODULES.get(position(id))?;
         (module.id.load(Ordering::Acquire) == id).then_some((position(id), module))
+    }
+
+    /// The calling thread's block, if the module has it at the same place in every thread. If not, it never will: this
+    /// thread is about to make one elsewhere.
+    fn static_block(&self) -> Option<*mut u8> {
+        let decided = self.offset.compare_exchange(UNDECIDED, ANYWHERE, Ordering::AcqRel, Ordering::Acquire);
+        let offset = decided.err().filter(|&offset| offset != ANYWHERE)?;
+        Some(ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add_signed(offset) as usize))
     }
 
     /// Takes the first free row. Low positions first: vectors stay short, and a reloaded module finds its old block.
@@ -404,6 +441,12 @@ struct Slot {
     room: usize,
     /// The block's own mapping, empty where it lies in the arena.
     mapping: Mapping,
+    /// Whether the block is static, hence not the slot's to release or to give to another module.
+    fixed: bool,
+}
+
+impl Slot {
+    const EMPTY: Slot = Slot { id: FREE, block: ptr::null_mut(), room: 0, mapping: Mapping::NONE, fixed: false };
 }
 
 impl Thread {
@@ -440,7 +483,12 @@ impl Thread {
         self.grow(position + 1)?;
         // SAFETY: `grow` made the slot.
         let slot = unsafe { &mut *self.vector.slots.add(position) };
-        if slot.block.is_null() || slot.room < size || slot.block.addr() & (align - 1) != skew {
+        if let Some(block) = module.static_block() {
+            slot.release();
+            *slot = Slot { id, block, fixed: true, ..Slot::EMPTY };
+            return Some(block);
+        }
+        if slot.fixed || slot.block.is_null() || slot.room < size || slot.block.addr() & (align - 1) != skew {
             slot.release();
             (slot.block, slot.mapping) = self.arena.block(size, align, skew)?;
             slot.room = size;
@@ -488,7 +536,7 @@ impl Thread {
         unsafe {
             ptr::copy_nonoverlapping(old.as_ptr(), slots, old.len());
             for position in old.len()..count {
-                slots.add(position).write(Slot { id: FREE, block: ptr::null_mut(), room: 0, mapping: Mapping::NONE });
+                slots.add(position).write(Slot::EMPTY);
             }
         }
         self.vector = Vector { slots, count };
@@ -511,11 +559,11 @@ impl Thread {
 impl Slot {
     /// Gives up the block.
     fn release(&mut self) {
-        if !self.block.is_null() {
+        if !self.block.is_null() && !self.fixed {
             BLOCKS.fetch_sub(1, Ordering::Relaxed);
             self.mapping.unmap();
         }
-        *self = Slot { id: FREE, block: ptr::null_mut(), room: 0, mapping: Mapping::NONE };
+        *self = Slot::EMPTY;
     }
 }
 

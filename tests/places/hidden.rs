@@ -63,7 +63,7 @@ fn files(name: &str) -> Vec<PathBuf> {
 #[test]
 #[ignore = "run by the others, in child processes"]
 fn child() {
-    let objects = ["libz.so.1".to_owned(), text_argument("PLAIN"), text_argument("CXX")];
+    let objects = ["libz.so.1".to_owned(), text_argument("PLAIN"), text_argument("CXX"), text_argument("STATIC_TLS")];
     let hidden = match text_argument("WAY").as_str() {
         "cover" => match run_covered() {
             Ok(()) => return,
@@ -87,10 +87,10 @@ fn child() {
 #[test]
 fn proc_is_not_needed() {
     let root = Folder::new("root");
-    let [plain, cxx] = ["everything", "cxx_throw"].map(|name| test_fixtures::build(name).path);
+    let [plain, cxx, tls] = ["everything", "cxx_throw", "tls_initial_exec"].map(|name| test_fixtures::build(name).path);
     let run = |way: &str| {
         let child = Child::new("hidden::child").with("WAY", way).with("ROOT", root.path());
-        child.with("PLAIN", &plain).with("CXX", &cxx).run()
+        child.with("PLAIN", &plain).with("CXX", &cxx).with("STATIC_TLS", &tls).run()
     };
     let outcomes = [run("cover"), run("move away")];
     let able: Vec<_> = outcomes.iter().filter(|outcome| !outcome.last().starts_with("cannot: ")).collect();
@@ -98,7 +98,7 @@ fn proc_is_not_needed() {
         return skip(&format!("/proc cannot be hidden: {}, {}", outcomes[0].last(), outcomes[1].last()));
     }
     for outcome in able {
-        assert_eq!(outcome.last(), format!("{CHECKSUM}, {FORTY_TWO}, {FORTY_TWO}"), "{outcome}");
+        assert_eq!(outcome.last(), format!("{CHECKSUM}, {FORTY_TWO}, {FORTY_TWO}, {FORTY_TWO}"), "{outcome}");
     }
 }
 

@@ -35,6 +35,24 @@ const LIVING: &[c_long] = &[
 /// What code of libstdc++ makes besides: `pthread_once` wakes whoever waits, even where nobody does.
 const LIBSTDCXX: &[c_long] = &[libc::SYS_futex];
 
+const LISTING: [c_long; 2] = [libc::SYS_get_robust_list, libc::SYS_getdents64];
+
+/// What opening an object with static thread-locals makes besides in a process with several threads, and what comes of
+/// it where not all of that is allowed: an answer, or an error that names the call.
+const THREADS: &[(&str, &[c_long], &str)] = &[
+    ("nothing", &[], "get_robust_list"),
+    ("no listing", &[LISTING[0], libc::SYS_getpid], "process_vm_readv"),
+    ("no number", &LISTING, "getpid"),
+    ("no copying", &[LISTING[0], LISTING[1], libc::SYS_getpid], "process_vm_readv"),
+    ("no writing", &[LISTING[0], LISTING[1], libc::SYS_getpid, libc::SYS_process_vm_readv], "process_vm_writev"),
+    ("a pipe", &[LISTING[0], LISTING[1], libc::SYS_pipe2], FORTY_TWO),
+    (
+        "all",
+        &[LISTING[0], LISTING[1], libc::SYS_getpid, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev],
+        FORTY_TWO,
+    ),
+];
+
 /// `AUDIT_ARCH_X86_64` of `<linux/audit.h>`
 const X86_64: u32 = 0xc000_003e;
 
@@ -98,7 +116,11 @@ fn refusal(name: &str) -> u32 {
 #[ignore = "run by the others, in child processes"]
 fn child() {
     let object = text_argument("OBJECT");
-    let also = if object.contains("libcxx_") { LIBSTDCXX } else { &[] };
+    let also = match &*text_argument("ALSO") {
+        "" if object.contains("libcxx_") => LIBSTDCXX,
+        "" => &[],
+        also => THREADS.iter().find(|(name, ..)| *name == also).expect("a row").1,
+    };
     enter(refusal(&text_argument("REFUSAL")), also);
     match object.as_str() {
         // SAFETY: it has no preconditions.
@@ -118,7 +140,8 @@ fn an_open_makes_no_other_calls() {
     let cases: Vec<_> =
         ["EPERM", "kill"].iter().flat_map(|refusal| objects.iter().map(move |&it| (*refusal, it))).collect();
     let wrong = in_parallel(&cases, |&(refusal, (object, expected))| {
-        let outcome = Child::new("sandbox::child").with("OBJECT", object).with("REFUSAL", refusal).run();
+        let outcome =
+            Child::new("sandbox::child").with("OBJECT", object).with("REFUSAL", refusal).with("ALSO", "").run();
         (outcome.last() != expected).then(|| format!("{refusal} {object}: {}\n{outcome}", outcome.last()))
     });
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
@@ -128,8 +151,23 @@ fn an_open_makes_no_other_calls() {
 /// Or else the test above would show nothing.
 #[test]
 fn the_filter_refuses() {
-    let run = |refusal: &str| Child::new("sandbox::child").with("OBJECT", "getpid").with("REFUSAL", refusal).run();
+    let run = |refusal: &str| {
+        Child::new("sandbox::child").with("OBJECT", "getpid").with("REFUSAL", refusal).with("ALSO", "").run()
+    };
     assert_eq!(run("EPERM").last(), format!("-1 {}", libc::EPERM));
     let killed = run("kill");
     assert_eq!(killed.status.and_then(|status| status.signal()), Some(libc::SIGSYS), "{killed}");
+}
+
+/// The test harness's own thread is the other one.
+#[test]
+fn writing_to_other_threads_takes_more_or_says_so() {
+    let object = test_fixtures::build("tls_initial_exec").path;
+    for (also, _, expected) in THREADS {
+        let child = Child::new("sandbox::child").with("OBJECT", &object).with("REFUSAL", "EPERM").with("ALSO", also);
+        let outcome = child.run();
+        let last = outcome.last();
+        let refused = last.starts_with("System | ") && last.contains(&format!(": seal: {expected}"));
+        assert!(refused || last == *expected, "{also}: {last}\n{outcome}");
+    }
 }

@@ -20,11 +20,20 @@ fn version(name: &str) -> Result<String, sideload::Error> {
     }
 }
 
-fn answer(name: &str) -> Result<i32, sideload::Error> {
+type Answer = unsafe extern "C" fn() -> i32;
+
+/// In this thread, in one that is older than the object, and in a new one.
+fn answers(name: &str) -> Result<[i32; 3], sideload::Error> {
+    let (give, take) = std::sync::mpsc::channel::<Answer>();
     // SAFETY: the fixtures' initialisers are made to be run, and this is the type of their function.
     unsafe {
+        let older = std::thread::spawn(move || take.recv().map(|answer| answer()).unwrap_or(0));
         let library = sideload::Library::open(name)?;
-        Ok(library.get::<unsafe extern "C" fn() -> i32>("answer")?())
+        let answer = *library.get::<Answer>("answer")?;
+        let here = answer();
+        let _ = give.send(answer);
+        let newer = std::thread::spawn(move || answer());
+        Ok([here, older.join().unwrap_or(0), newer.join().unwrap_or(0)])
     }
 }
 
@@ -32,7 +41,7 @@ fn main() {
     for name in std::env::args().skip(1) {
         let said = match name.as_str() {
             "libz.so.1" => version(&name),
-            _ => answer(&name).map(|answer| format!("answer {answer}")),
+            _ => answers(&name).map(|answers| format!("answers {answers:?}")),
         };
         match said {
             Ok(said) => println!("{said}"),
@@ -41,6 +50,8 @@ fn main() {
     }
 }
 "#;
+
+const FIXTURES: [&str; 6] = ["relative", "tls_gd", "tls_errno", "rust_panic", "tls_initial_exec", "tls_ie_pointer"];
 
 /// What zlib takes from libc and the host above does not.
 const PULLED_IN: [&str; 3] = ["__snprintf_chk", "__vsnprintf_chk", "strerror"];
@@ -85,14 +96,14 @@ fn a_static_executable_stands_in_for_libc() {
     package(&folder);
     let pull: Vec<String> = PULLED_IN.iter().map(|name| format!("-Clink-arg=-Wl,-u,{name}")).collect();
     let pull: Vec<&str> = pull.iter().map(String::as_str).collect();
-    let fixtures = ["relative", "tls_gd", "tls_errno", "rust_panic"].map(|name| test_fixtures::build(name).path);
+    let fixtures = FIXTURES.map(|name| test_fixtures::build(name).path);
     let zlib = Path::new("libz.so.1");
     for (kind, model) in [("pie", "-Crelocation-model=pic"), ("fixed", "-Crelocation-model=static")] {
         let host = build(&folder, kind, &[&[model], &*pull].concat());
         let header = fs::read(&host).expect("it was built");
         assert_eq!(header[16], if kind == "pie" { 3 } else { 2 }, "ET_DYN and ET_EXEC: {kind}");
         let objects: Vec<&Path> = fixtures.iter().map(PathBuf::as_path).chain([zlib]).collect();
-        let expected = [&["answer 42"; 4][..], &["version 1, checksum 0x9f26ce5c"]].concat();
+        let expected = [&["answers [42, 42, 42]"; FIXTURES.len()][..], &["version 1, checksum 0x9f26ce5c"]].concat();
         assert_eq!(run(&host, &objects).lines().collect::<Vec<_>>(), expected, "{kind}");
 
         let all = run(&build(&folder, "stripped", &[&[model, "-Cstrip=symbols"], &*pull].concat()), &[zlib]);

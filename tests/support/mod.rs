@@ -11,6 +11,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+thread_local!(static ROOM: sideload::StaticTls<{ 64 << 10 }> = const { sideload::StaticTls::new() });
+
+/// Gives the library more room for static thread-locals than it has of its own, as the fixtures want.
+pub(crate) fn reserve_static_tls() {
+    sideload::StaticTls::offer(&ROOM).expect("a test is an executable");
+}
+
 /// Longer than the slowest case takes on a busy machine by far.
 const PATIENCE: Duration = Duration::from_secs(60);
 

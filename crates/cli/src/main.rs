@@ -17,7 +17,11 @@ mod symbols;
 mod value;
 
 use clap::{Parser, Subcommand};
+use sideload::StaticTls;
 use std::process::ExitCode;
+
+// Room for objects that want static thread-locals: librustc_driver takes 23 KiB, all others of a distribution hardly any.
+thread_local!(static ROOM: StaticTls<{ 64 << 10 }> = const { StaticTls::new() });
 
 /// Loads ELF shared objects beside the system loader, and shows what loading them means.
 ///
@@ -54,6 +58,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = StaticTls::offer(&ROOM) {
+        eprintln!("sideload: {error}"); // what does without will open
+    }
     let done = match Arguments::parse().verb {
         Verb::Call(arguments) => call::run(&arguments),
         Verb::Load(arguments) => load::run(&arguments),

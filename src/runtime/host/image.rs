@@ -111,6 +111,16 @@ impl HostImage {
         self.segments.word(address)
     }
 
+    /// The byte at `address`, if it is there.
+    pub(crate) fn byte(&self, address: RunAddr) -> Option<u8> {
+        self.segments.copy(address, 1)?.first().copied()
+    }
+
+    /// As [`Segments::sealed_pages`].
+    pub(super) fn sealed_pages(&self, address: RunAddr, size: u64) -> Option<(RunAddr, u64)> {
+        self.segments.sealed_pages(address, size)
+    }
+
     /// Its relocations with addends, as bytes, without the leading ones that only add the bias.
     ///
     /// # Safety

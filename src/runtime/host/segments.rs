@@ -11,6 +11,7 @@ use crate::bytes::Bytes;
 use crate::elf::dynamic::Dynamic;
 use crate::elf::{PHENT, ProgramHeader, notes};
 use crate::plan::{Prot, Region, TlsTemplate};
+use crate::platform::unix::page_size;
 use goblin::elf64::program_header as ph;
 
 /// Size of the ELF header (gABI figure 4-3).
@@ -27,6 +28,8 @@ pub(super) struct Segments {
     pub(super) regions: Vec<Region>,
     pub(super) dynamic: Option<VmRange>,
     pub(super) tls: Option<TlsTemplate>,
+    /// What the system loader makes read-only after relocation.
+    sealed: Option<VmRange>,
     pub(super) build_id: Option<Vec<u8>>,
 }
 
@@ -67,6 +70,7 @@ impl Segments {
                 self.regions.push(Region { vm, file: FileRange::new(header.offset, header.file_size)?, prot });
             }
             ph::PT_DYNAMIC => self.dynamic = Some(vm),
+            ph::PT_GNU_RELRO => self.sealed = Some(vm),
             ph::PT_TLS if header.mem_size > 0 => {
                 let image = VmRange { size: header.file_size, ..vm };
                 self.tls = Some(TlsTemplate { image, size: header.mem_size, align: header.align.max(1) });
@@ -149,6 +153,18 @@ impl Segments {
         let at = VmAddr(region.vm.start.0 + (offset - region.file.start.0)) + self.bias;
         // SAFETY: the caller's promise is the same.
         unsafe { self.borrow_even_writable(at.0, Some(size)) }
+    }
+
+    /// The pages around `size` bytes at `at` that cannot be written to, if there are any: the whole segment's, or those
+    /// that were sealed. The system loaders seal whole pages, the last one only if all of it is to be sealed.
+    pub(super) fn sealed_pages(&self, at: RunAddr, size: u64) -> Option<(RunAddr, u64)> {
+        let around = VmRange { start: at.to_vm(self.bias), size }.pages(page_size())?;
+        let sealed = match self.region(at, size)?.prot.write {
+            true => self.sealed?.sealable_pages(page_size()),
+            false => around,
+        };
+        let (start, end) = (around.start.max(sealed.start), around.end().min(sealed.end()));
+        (start < end).then(|| (start + self.bias, end.0 - start.0))
     }
 
     /// Copies `size` bytes at `at`, if they are there.

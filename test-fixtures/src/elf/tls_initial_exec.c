@@ -4,6 +4,8 @@
 __thread int ie_initialised = 30;
 static __thread volatile int zero;
 int answer(void) {
-    zero = 12;
-    return ie_initialised + zero;
+    zero += 12;
+    int sum = ie_initialised + zero;
+    zero = 0;
+    return sum;
 }
