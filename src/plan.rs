@@ -164,7 +164,7 @@ pub struct Entries {
 pub struct Flags {
     /// Its own definitions come before the global scope (`DF_SYMBOLIC`).
     pub symbolic: bool,
-    /// Read-only segments hold relocations (`DF_TEXTREL`).
+    /// Read-only segments hold relocations: `DF_TEXTREL` says so, and it is true.
     pub text_relocations: bool,
     /// Never to be unloaded (`DF_1_NODELETE`).
     pub no_delete: bool,
@@ -337,6 +337,19 @@ impl LoadPlan {
         }
     }
 
+    /// What a system loader that describes images in place (glibc) adds to the fixups: the addresses in the image's
+    /// own dynamic section, as run-time ones. None where that cannot be written to.
+    pub fn description<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = Fixup> + 'a {
+        match &self.tables {
+            Tables::Elf(tables) => {
+                let rows = tables
+                    .addresses(bytes)
+                    .filter(|&(place, _)| self.region(place, 8).is_some_and(|region| region.prot.write));
+                rows.map(|(place, target)| Fixup { place, kind: FixupKind::Rebase { target } })
+            }
+        }
+    }
+
     /// Calls `each` once for every import that a fixup names, per class.
     ///
     /// # Errors
@@ -377,7 +390,7 @@ impl LoadPlan {
     /// Where the table of tables is that debuggers know an image by (ELF's dynamic section), if the format has one.
     pub fn dynamic_section(&self) -> Option<VmAddr> {
         match &self.tables {
-            Tables::Elf(tables) => Some(tables.dynamic),
+            Tables::Elf(tables) => Some(tables.dynamic.vm),
         }
     }
 

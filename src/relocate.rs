@@ -22,6 +22,8 @@ pub struct Addresses<'a> {
     pub host: Vec<Bias>,
     /// The symbols in [`LinkPlan::supplied`](crate::link::LinkPlan).
     pub supplied: Vec<RunAddr>,
+    /// Whether code expects to find run-time addresses in its own dynamic section, as the host's images have them.
+    pub described_in_place: bool,
     /// Where the thread-locals of an image are; asked only for the few fixups that need it.
     pub tls: Option<&'a LocateThreadLocals<'a>>,
 }
@@ -90,7 +92,11 @@ pub fn relocate<M: Memory>(
         }
         _ => rest.apply(&fixup, memory),
     });
-    applied.map(|()| rest.deferred).map_err(|kind| *kind)
+    applied.map_err(|kind| *kind)?;
+    if addresses.described_in_place {
+        plan.description(file).try_for_each(|fixup| rest.apply(&fixup, memory)).map_err(|kind| *kind)?;
+    }
+    Ok(rest.deferred)
 }
 
 /// Stores what a resolver returned.

@@ -160,6 +160,7 @@ impl Mapped {
             loaded: group.snapshot.instances.iter().map(|instance| instance.bias()).collect(),
             host: group.host.images.iter().map(|image| image.bias()).collect(),
             supplied: group.supplied(),
+            described_in_place: group.host.describes_in_place(),
             tls: Some(&tls),
         };
         let mut deferred = Vec::with_capacity(memories.len());

@@ -10,6 +10,7 @@ type Patch = fn(&mut ElfEdit);
 const PATCHES: &[(&str, Patch)] = &[
     ("abs32", |elf| retype_one(elf, "64", "32")),
     ("copy", |elf| retype_named(elf, "GLOB_DAT", "COPY", b"provided_value")),
+    ("dynamic_offset", |elf| elf.set_phdr(PT_DYNAMIC, 0, PhdrField::Offset, 8)),
     ("garbage_section_headers", garbage_section_headers),
     ("no_gnu_stack", |elf| elf.set_phdr(PT_GNU_STACK, 0, PhdrField::Type, PT_NULL)),
     ("no_section_headers", no_section_headers),
@@ -18,6 +19,7 @@ const PATCHES: &[(&str, Patch)] = &[
     ("relro_inexact", relro_inexact),
     ("symbolic", |elf| elf.set_dynamic(DT_FLAGS, elf.dynamic(DT_FLAGS).unwrap_or(0) | DF_SYMBOLIC)),
     ("symbolic_tag", |elf| elf.set_dynamic(DT_SYMBOLIC, 0)),
+    ("textrel_tag", |elf| elf.set_dynamic(DT_TEXTREL, 0)),
     ("writable_code", |elf| elf.set_phdr(PT_LOAD, elf.load_with(PF_X, 0), PhdrField::Flags, PF_R | PF_W | PF_X)),
 ];
 

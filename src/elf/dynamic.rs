@@ -51,7 +51,7 @@ impl Extent {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tables {
     /// `PT_DYNAMIC`: what all of this was read from.
-    pub dynamic: VmAddr,
+    pub dynamic: Extent,
     /// `DT_SYMTAB`
     pub symbols: Extent,
     /// `DT_STRTAB`
@@ -80,7 +80,34 @@ pub struct Tables {
     pub plt_has_addends: bool,
 }
 
+/// The entries that glibc turns into run-time addresses where they are (`elf/get-dynamic-info.h`): these, no others.
+const REBASED_IN_PLACE: [u64; 9] = [
+    dt::DT_HASH,
+    dt::DT_PLTGOT,
+    dt::DT_STRTAB,
+    dt::DT_SYMTAB,
+    dt::DT_RELA,
+    dt::DT_REL,
+    dt::DT_JMPREL,
+    dt::DT_VERSYM,
+    dt::DT_GNU_HASH,
+];
+
 impl Tables {
+    /// The addresses in the dynamic section itself: each place, and what the file has there.
+    pub(crate) fn addresses(&self, file: &[u8]) -> impl Iterator<Item = (VmAddr, VmAddr)> {
+        let (entries, _) = self.dynamic.of(file).as_chunks::<16>();
+        let entries = entries.iter().map(|entry| {
+            let (words, _) = entry.as_chunks::<8>();
+            (u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]))
+        });
+        let places = (self.dynamic.vm.0 + 8..).step_by(16).map(VmAddr);
+        let numbered = places.zip(entries).take_while(|&(_, (tag, _))| tag != dt::DT_NULL);
+        numbered
+            .filter(|(_, (tag, _))| REBASED_IN_PLACE.contains(tag))
+            .map(|(place, (_, value))| (place, VmAddr(value)))
+    }
+
     /// The string table's bytes in the file.
     pub fn strings_in<'a>(&self, file: &'a [u8]) -> &'a [u8] {
         self.strings.of(file)
@@ -118,6 +145,8 @@ pub struct Dynamic {
     symbolic: bool,
     filters: Vec<(u64, bool)>,
     entry_sizes: [(u64, u64, &'static str); 4],
+    /// The section itself.
+    section: Extent,
     pub(crate) debug: Option<u64>,
 }
 
@@ -201,9 +230,11 @@ impl Dynamic {
     /// No `PT_DYNAMIC`: a static executable, or not meant to be loaded.
     pub fn from_file(header: &Header<'_>, layout: &Layout) -> Result<Dynamic, ErrorKind> {
         let missing = ErrorKind::Malformed { what: "program headers: no PT_DYNAMIC (linked statically?)", place: None };
-        let (_, file) = layout.dynamic.ok_or(missing)?;
-        let bytes = Bytes(header.bytes).slice(file.start.0, file.size).unwrap_or_default();
-        Ok(Dynamic::parse(bytes))
+        let vm = layout.dynamic.ok_or(missing)?;
+        // By its address, not by `p_offset`: that is what the image itself and other loaders see.
+        let outside = "PT_DYNAMIC: lies outside its segment, or beyond what the file holds of it";
+        let section = cut(tail(layout, vm.start.0, outside)?, vm.size, outside)?;
+        Ok(Dynamic { section, ..Dynamic::parse(section.of(header.bytes)) })
     }
 
     /// Refuses what no loader honours when asked to open an object by itself.
@@ -265,7 +296,6 @@ impl Dynamic {
         let (rela, plt) = self.apart()?;
         let strings = open(self.strtab, "DT_STRTAB")?.unwrap_or_default();
         let tables = Tables {
-            dynamic: layout.dynamic.map_or(VmAddr(0), |(vm, _)| vm.start),
             symbols: open(self.symtab, "DT_SYMTAB")?.unwrap_or_default(),
             strings: cut(strings, self.strsz.unwrap_or(0), "DT_STRSZ: the string table lies outside its segment")?,
             gnu_hash: open(self.gnu_hash, "DT_GNU_HASH")?,
@@ -279,6 +309,7 @@ impl Dynamic {
             relative_count: self.relacount,
             plt: sized(layout, plt, if self.plt_has_addends() { 24 } else { 16 }, "DT_JMPREL")?,
             plt_has_addends: self.plt_has_addends(),
+            dynamic: self.section,
         };
         super::symbols::check(&tables)?;
         Ok(tables)

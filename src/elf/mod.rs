@@ -150,7 +150,7 @@ pub fn lower(header: &Header<'_>) -> Result<LoadPlan, ErrorKind> {
     let filters = dynamic.filters(strings)?;
     let string =
         |offset: Option<u64>, limit, what| offset.map(|at| dynamic::string(strings, at, limit, what)).transpose();
-    Ok(LoadPlan {
+    let mut plan = LoadPlan {
         machine: header.machine,
         soname: string(dynamic.soname, limits::PATH, "DT_SONAME")?,
         search: crate::plan::SearchPaths {
@@ -170,5 +170,9 @@ pub fn lower(header: &Header<'_>) -> Result<LoadPlan, ErrorKind> {
         unwind: layout.unwind,
         regions: layout.regions,
         tables: crate::plan::Tables::Elf(tables),
-    })
+    };
+    if plan.flags.text_relocations {
+        plan.flags.text_relocations = relocs::change_read_only(&plan, header.bytes);
+    }
+    Ok(plan)
 }

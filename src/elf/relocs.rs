@@ -129,6 +129,18 @@ fn relr<E: From<ErrorKind>>(
     Ok(())
 }
 
+/// Whether a relocation changes what is not writable, as `DT_TEXTREL` says. The tag alone is no proof: some linkers set
+/// it because they were allowed to make such relocations (`-z notext`), not because they made one.
+pub fn change_read_only(plan: &LoadPlan, file: &[u8]) -> bool {
+    let mut found = false;
+    let all_seen = plan.fixups::<ErrorKind>(file, |fixup| {
+        let writable = plan.region(fixup.place, 1).is_some_and(|region| region.prot.write);
+        found |= !writable && fixup.kind != FixupKind::Nothing;
+        Ok(())
+    });
+    found || all_seen.is_err()
+}
+
 /// The word that the file holds at `place`; zero in the zero-filled part.
 fn in_place(plan: &LoadPlan, file: &[u8], place: VmAddr) -> Result<u64, ErrorKind> {
     match plan.file_offset(place, 8) {

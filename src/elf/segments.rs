@@ -25,8 +25,8 @@ pub struct Layout {
     pub tls: Option<TlsTemplate>,
     /// `PT_GNU_EH_FRAME`.
     pub unwind: Option<VmRange>,
-    /// `PT_DYNAMIC`: where the file holds it.
-    pub dynamic: Option<(VmRange, FileRange)>,
+    /// `PT_DYNAMIC`: at which addresses it is.
+    pub dynamic: Option<VmRange>,
     /// `PT_NOTE`s.
     notes: Vec<FileRange>,
     /// `PT_GNU_STACK` with `PF_X`, or missing.
@@ -62,11 +62,9 @@ impl Layout {
         match header.kind {
             ph::PT_LOAD => self.add_load(header, index, file_size)?,
             ph::PT_DYNAMIC => {
-                let range = file_range(header, file_size)
-                    .ok_or(ErrorKind::malformed("PT_DYNAMIC: lies outside the file", Place::Entry(index)))?;
                 let vm = VmRange::new(header.vaddr, header.file_size)
                     .ok_or(ErrorKind::malformed("PT_DYNAMIC: wraps the address space", Place::Entry(index)))?;
-                self.dynamic = Some((vm, range));
+                self.dynamic = Some(vm);
             }
             ph::PT_TLS => self.tls = tls(header, index, file_size)?,
             ph::PT_GNU_RELRO => {

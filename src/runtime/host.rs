@@ -203,6 +203,12 @@ impl HostImages {
         self.images.iter().any(|image| image.is_code(address))
     }
 
+    /// Whether the system loader leaves run-time addresses in the dynamic sections of what it loads (glibc does on
+    /// x86-64 and AArch64, musl does not): code that reads its own counts on it, as the run-time system of D does.
+    pub(crate) fn describes_in_place(&self) -> bool {
+        self.images.iter().any(|image| image.described_in_place)
+    }
+
     /// Whether the executable is linked statically, so that it stands for libc as well.
     pub(crate) fn is_static(&self) -> bool {
         self.main().is_some_and(|main| main.static_symbols.is_some())

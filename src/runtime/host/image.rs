@@ -39,6 +39,8 @@ pub(crate) struct HostImage {
     pub(super) permanent: bool,
     /// The symbols of a static executable.
     pub(crate) static_symbols: Option<StaticSymbols>,
+    /// Whether its dynamic section holds run-time addresses, as glibc leaves it.
+    pub(super) described_in_place: bool,
     tables: Tables,
     segments: Segments,
     relocations: Option<(RunAddr, u64)>,
@@ -207,6 +209,8 @@ impl Sketch {
             global,
             permanent,
             static_symbols: is_static.then(|| StaticSymbols::new(origin.headers, path.clone())),
+            described_in_place: segments.bias.0 != 0
+                && dynamic.strtab.is_some_and(|value| segments.region(RunAddr(value), 1).is_some()),
             tables: Tables::new(&segments, &dynamic, permanent),
             relocations: relocations(&segments, &dynamic),
             print: if permanent { 0 } else { segments.print() },
