@@ -195,6 +195,8 @@ impl Rest<'_, '_> {
         let (provider, vm) = match self.definition(place, import)? {
             Definition::At { provider, kind: SymbolKind::Tls, vm } => (provider, vm),
             Definition::At { provider, vm, .. } if import.is_none() => (provider, vm),
+            // Old linkers name a section instead of a variable of it, which says as well whose block is meant.
+            Definition::At { provider, vm, .. } if model == TlsModel::ModuleId => (provider, vm),
             // A weak thread-local that nobody defines: whoever uses it must look at its address first.
             Definition::WeakNull => return store(place, 0, Form::Abs64, memory),
             _ => return Err(ErrorKind::malformed("relocation: thread-local, but its symbol is not", Place::Vm(place))),

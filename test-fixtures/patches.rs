@@ -19,6 +19,7 @@ const PATCHES: &[(&str, Patch)] = &[
     ("relro_inexact", relro_inexact),
     ("symbolic", |elf| elf.set_dynamic(DT_FLAGS, elf.dynamic(DT_FLAGS).unwrap_or(0) | DF_SYMBOLIC)),
     ("symbolic_tag", |elf| elf.set_dynamic(DT_SYMBOLIC, 0)),
+    ("tls_section_symbol", tls_section_symbol),
     ("textrel_tag", |elf| elf.set_dynamic(DT_TEXTREL, 0)),
     ("writable_code", |elf| elf.set_phdr(PT_LOAD, elf.load_with(PF_X, 0), PhdrField::Flags, PF_R | PF_W | PF_X)),
 ];
@@ -64,4 +65,14 @@ fn relro_inexact(elf: &mut ElfEdit) {
     let end = elf.phdr(PT_GNU_RELRO, 0, PhdrField::Vaddr) + elf.phdr(PT_GNU_RELRO, 0, PhdrField::Memsz);
     assert_eq!(end % 4096, 0, "the linker aligns the end of RELRO");
     elf.set_phdr(PT_GNU_RELRO, 0, PhdrField::Memsz, elf.phdr(PT_GNU_RELRO, 0, PhdrField::Memsz) + 16);
+}
+
+/// Lets the relocation for this object's own thread-locals name a section, as old linkers wrote it; the object has a
+/// variable `section` to make the symbol from.
+fn tls_section_symbol(elf: &mut ElfEdit) {
+    const STB_LOCAL_STT_SECTION: u8 = 3;
+    const ST_INFO: usize = 4;
+    let index = (1..).find(|&index| elf.symbol_name(index) == b"section").expect("a variable to change");
+    elf.set(elf.symbol(index) + ST_INFO, &[STB_LOCAL_STT_SECTION]);
+    elf.set_relocation(Rela { symbol: index, ..elf.first_relocation("DTPMOD64") });
 }
