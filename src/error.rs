@@ -1,8 +1,10 @@
 //! The one error type: which module, at which stage, what went wrong, and where.
 
 use crate::addr::{FileOffset, VmAddr, VmRange};
+use crate::plugin::RowDifference;
 use crate::search::Tried;
 use crate::symbol::Name;
+use sideload_plugin::abi::Difference;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -396,6 +398,65 @@ pub enum ErrorKind {
         /// From the outermost open to this one.
         chain: Vec<String>,
     },
+    /// The file is no plugin: it states nothing of itself. [`Library::open`](crate::Library::open) opens it.
+    #[error("not a plugin: {why}")]
+    NotAPlugin {
+        /// What is missing.
+        why: &'static str,
+    },
+    /// A plugin was built in another way than this program: every difference that its policy refuses.
+    #[error("built in another way than this program:{}", list(.0))]
+    BuildMismatch(Vec<RowDifference>),
+    /// The file at this path was replaced since the plugin was opened; it is still open as it was.
+    #[error("replaced since it was opened (generation {generation} is still open; a reload opens the new file)")]
+    Stale {
+        /// Which generation of the plugin is open.
+        generation: u64,
+    },
+    /// The file is a copy of a plugin that is open already, and copies are refused.
+    #[error("a copy of {}, which is open already", .path.display())]
+    AlreadyOpen {
+        /// Where the open one is.
+        path: PathBuf,
+    },
+    /// A plugin exports nothing under that name.
+    #[error("nothing called {} is exported{}{}", Name(.symbol), hidden(*.is_symbol), similar(.nearest))]
+    NoExport {
+        /// The name looked up.
+        symbol: Vec<u8>,
+        /// Whether the file has a symbol of that name that it does not export as an item.
+        is_symbol: bool,
+        /// What it exports under similar names, the most similar first.
+        nearest: Vec<String>,
+    },
+    /// An exported item has another type.
+    #[error("{symbol} is `{found}`, not `{expected}`{}", first(.difference))]
+    TypeMismatch {
+        /// The name looked up.
+        symbol: String,
+        /// The type asked for.
+        expected: String,
+        /// The type that it has.
+        found: String,
+        /// The first difference of the two.
+        difference: Box<Difference>,
+    },
+    /// An init function returned an error.
+    #[error("init function {function} failed: {message}")]
+    InitFailed {
+        /// Its name.
+        function: String,
+        /// The error's text.
+        message: String,
+    },
+    /// An init function panicked.
+    #[error("init function {function} panicked: {message}")]
+    InitPanicked {
+        /// Its name.
+        function: String,
+        /// The panic's message.
+        message: String,
+    },
     /// More images at once than the tables can name.
     #[error("more than {limit} images")]
     TooManyImages {
@@ -428,6 +489,18 @@ pub enum ErrorKind {
 
 fn of(size: u64) -> String {
     if size == 0 { String::new() } else { format!(" of {size:#x} bytes") }
+}
+
+fn hidden(is_symbol: bool) -> &'static str {
+    if is_symbol { "; a symbol of that name exists, without `#[sideload::export]`" } else { "" }
+}
+
+fn similar(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; there is {}", names.join(", ")) }
+}
+
+fn first(of: &Difference) -> String {
+    if of.at.is_empty() { String::new() } else { format!(": {} is {}, not {}", of.at, of.found, of.expected) }
 }
 
 fn at(place: &Option<Place>) -> String {

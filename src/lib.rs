@@ -73,6 +73,9 @@ pub use link::{FileStamp, LinkPlan};
 pub use loader::{Event, Link, Loader, Observer};
 pub use location::{Location, NearSymbol};
 pub use plan::LoadPlan;
-pub use plugin::{Plugin, PluginSymbol};
+pub use plugin::{BuildPolicy, Copies, Item, Plugin, RowDifference, Strictness};
 pub use runtime::StaticTls;
+pub use sideload_plugin::abi;
+#[cfg(feature = "macros")]
+pub use sideload_plugin::{Api, Stable, Typed, export, init, plugin};
 pub use stage::{Mapped, Relocated, Resolved, Sealed};

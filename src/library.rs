@@ -9,7 +9,6 @@ use crate::loader::Loader;
 use crate::plan::{Export, Found, Query, Symbols};
 use crate::registry::Member;
 use crate::runtime::image;
-use crate::symbol::SymbolKind;
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
 use std::marker::PhantomData;
@@ -204,24 +203,14 @@ impl Member {
     }
 
     #[inline]
-    fn find(&self, query: &Query<'_>) -> Option<Found> {
+    pub(crate) fn find(&self, query: &Query<'_>) -> Option<Found> {
         match self {
             Member::Ours(instance) => instance.symbols.find(query),
             Member::Host(image) => image.find(query),
         }
     }
 
-    /// The address of a function or a variable, without running anything.
-    pub(crate) fn data_or_code(&self, name: &[u8]) -> Option<RunAddr> {
-        let found = self.find(&Query::by_name(name))?;
-        match found.kind {
-            SymbolKind::Code | SymbolKind::Data => Some(found.vm + self.bias()),
-            SymbolKind::Absolute => Some(RunAddr(found.vm.0)),
-            SymbolKind::Ifunc | SymbolKind::Tls => None,
-        }
-    }
-
-    fn bias(&self) -> Bias {
+    pub(crate) fn bias(&self) -> Bias {
         match self {
             Member::Ours(instance) => instance.bias(),
             Member::Host(image) => image.bias(),
@@ -250,7 +239,7 @@ pub struct Symbol<'lib, T> {
 
 impl<T> Symbol<'_, T> {
     #[inline]
-    fn of(at: RunAddr) -> Self {
+    pub(crate) fn of(at: RunAddr) -> Self {
         const { assert!(size_of::<T>() == size_of::<*const ()>(), "a symbol is read as something pointer-sized") };
         Symbol { pointer: at.0 as usize as *const (), library: PhantomData }
     }

@@ -5,8 +5,9 @@ use crate::audit::Policy;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::finder::{Executable, FolderFinder, PlanEdit};
 use crate::library::Library;
-use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, Present};
+use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, LinkedModule, Present};
 use crate::plan::{LoadPlan, Query};
+use crate::plugin;
 use crate::registry::{ClaimError, NeedRef, REGISTRY, Snapshot};
 use crate::runtime::host::{self, HostImages};
 use crate::runtime::{image, replace};
@@ -67,7 +68,12 @@ pub struct Loader {
     edit: Option<Arc<PlanEdit>>,
     global: bool,
     max_span: u64,
+    gate: Option<Arc<Gate>>,
+    pub(crate) plugins: plugin::Options,
 }
+
+/// Refuses a group, or lets it in, while nothing of it is mapped.
+type Gate = dyn Fn(&Link) -> Result<(), ErrorKind> + Send + Sync;
 
 impl Default for Loader {
     fn default() -> Loader {
@@ -79,8 +85,17 @@ impl Loader {
     /// The system's own search folders, the default policy, nothing from the environment.
     pub fn new() -> Loader {
         let search = SearchOptions { secure: host::secure(), ..SearchOptions::host() };
-        let policy = Policy::default();
-        Loader { search, policy, resolve: None, observer: None, edit: None, global: false, max_span: MAX_SPAN }
+        Loader {
+            search,
+            policy: Policy::default(),
+            resolve: None,
+            observer: None,
+            edit: None,
+            global: false,
+            max_span: MAX_SPAN,
+            gate: None,
+            plugins: plugin::Options::default(),
+        }
     }
 
     /// Adds a folder that is searched before the system's.
@@ -151,6 +166,12 @@ impl Loader {
     #[must_use]
     pub fn edit_plans(mut self, edit: impl Fn(&str, &mut LoadPlan) + Send + Sync + 'static) -> Loader {
         self.edit = Some(Arc::new(edit));
+        self
+    }
+
+    /// Asks `gate` about each group once it is linked, and again whenever it had to be linked again.
+    pub(crate) fn gate(mut self, gate: impl Fn(&Link) -> Result<(), ErrorKind> + Send + Sync + 'static) -> Loader {
+        self.gate = Some(Arc::new(gate));
         self
     }
 
@@ -247,6 +268,18 @@ impl Link {
         self.linked.files.iter().map(|file| &*file.bytes)
     }
 
+    /// What was asked for, and the bytes of its file; `None` for an image of the host.
+    pub(crate) fn root_file(&self) -> Option<(&LinkedModule, &[u8])> {
+        match self.linked.plan.root {
+            Provider::New(id) => Some((self.linked.plan.module(id), &self.linked.files[usize::from(id.0)].bytes)),
+            Provider::Loaded(InstanceId(id)) => {
+                let instance = &self.snapshot.instances[usize::from(id)];
+                Some((&instance.module, instance.symbols.file()))
+            }
+            Provider::Host(_) => None,
+        }
+    }
+
     /// The path of an image of the scope, new or not.
     pub fn name_of(&self, provider: Provider) -> &str {
         match provider {
@@ -271,6 +304,9 @@ impl Link {
             for module in &self.linked.plan.modules {
                 let admitted = self.loader.policy.admit(&module.plan);
                 admitted.map_err(|kind| kind.at(&module.name, Stage::Admit))?;
+            }
+            if let Some(gate) = &self.loader.gate {
+                gate(&self).map_err(|kind| kind.at(self.name_of(self.linked.plan.root), Stage::Admit))?;
             }
             let plan = &self.linked.plan;
             match REGISTRY.claim(plan.basis.epoch, &plan.modules) {

@@ -380,6 +380,24 @@ impl LoadPlan {
         }
     }
 
+    /// Calls `each` with every row that a plugin states of itself: its type, its content, and where the file holds it.
+    ///
+    /// # Errors
+    /// The first error of `each`.
+    pub fn plugin_rows<'a, E>(
+        &self,
+        bytes: &'a [u8],
+        mut each: impl FnMut(u32, &'a [u8], crate::addr::FileOffset) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match &self.tables {
+            Tables::Elf(tables) => {
+                let notes = tables.notes.iter().flat_map(|&range| elf::notes::notes(bytes, range));
+                let mut rows = notes.filter(|note| note.name == sideload_plugin::abi::NOTE_NAME);
+                rows.try_for_each(|note| each(note.kind, note.desc, note.at))
+            }
+        }
+    }
+
     /// The name that a fixup's kind has on the image's machine (`R_X86_64_GLOB_DAT`).
     pub fn fixup_name(&self, kind: &FixupKind) -> &'static str {
         match &self.tables {

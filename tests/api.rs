@@ -351,9 +351,7 @@ fn open_plugin(path: impl AsRef<Path>) -> Result<Plugin, Error> {
 }
 
 fn read(plugin: &Plugin, variable: &str) -> i32 {
-    let at = plugin.lookup(variable).unwrap_or_else(|error| panic!("{error}")).address();
-    // SAFETY: the caller names an int of the plugin, which stays mapped.
-    unsafe { std::ptr::with_exposed_provenance::<i32>(at.0 as usize).read_volatile() }
+    plugin.lookup::<&AtomicI32>(variable).unwrap_or_else(|error| panic!("{error}")).load(Ordering::Relaxed)
 }
 
 #[test]
@@ -395,32 +393,34 @@ fn a_plugin_is_initialised_once_and_never_closed() {
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
     assert!(plugins.iter().all(|plugin| *plugin == plugins[0]));
-    let variable = plugins[0].lookup("plugin_variable").expect("exported");
+    let variable = plugins[0].lookup::<&AtomicI32>("plugin_variable").expect("exported").address();
     drop(plugins);
     let again = open_plugin(&path).expect("a sound fixture");
-    assert_eq!(again.lookup("plugin_variable").expect("exported"), variable, "never closed");
+    let found = again.lookup::<&AtomicI32>("plugin_variable").expect("exported");
+    assert_eq!(found.address(), variable, "never closed");
     assert_eq!(read(&again, "plugin_initialised"), 1);
 }
 
 #[test]
 fn a_plugin_is_used_from_many_threads() {
     let plugin = open_plugin(build("plugin").path).expect("a sound fixture");
-    let expected = plugin.lookup("plugin_add").expect("exported");
+    type Add = extern "C" fn(i32, i32) -> i32;
+    let expected = plugin.lookup::<Add>("plugin_add").expect("exported").address();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..1000 {
-                    assert_eq!(plugin.lookup("plugin_add").expect("exported"), expected);
-                    assert!(plugin.lookup("plugin_subtract").is_err());
+                    assert_eq!(plugin.lookup::<Add>("plugin_add").expect("exported").address(), expected);
+                    assert!(plugin.lookup::<Add>("plugin_subtract").is_err());
                 }
             });
         }
     });
     // Its own symbols only, unlike a library's.
-    let error = plugin.lookup("getpid").expect_err("libc's");
-    assert_eq!(error.to_string(), format!("{}: lookup: no symbol getpid", plugin.path()));
+    let error = plugin.lookup::<extern "C" fn() -> i32>("getpid").expect_err("libc's");
+    assert_eq!(error.to_string(), format!("{}: lookup: nothing called getpid is exported", plugin.path()));
     // SAFETY: the type is that of the fixture's source.
-    let add = unsafe { plugin.lookup_unchecked::<extern "C" fn(i32, i32) -> i32>("plugin_add") }.expect("exported");
+    let add = unsafe { plugin.lookup_unchecked::<Add>("plugin_add") }.expect("exported");
     assert_eq!(add(2, 3), 5);
 }
 

@@ -73,7 +73,7 @@ fn take() -> Vec<String> {
 fn nothing_of_libdl_is_called() {
     let folder = Folder::new("interposer");
     // Built here: compilers do not work where libdl answers nothing.
-    let fixtures = ["cxx_rtti", "cxx_throw", "rust_panic"].map(|name| build(name).path);
+    let fixtures = ["plugin", "cxx_rtti", "cxx_throw", "rust_panic"].map(|name| build(name).path);
     let objects = std::env::join_paths(fixtures).expect("no colon in them");
     let child = Child::new("open_and_look_up").with("OBJECTS", objects);
     let outcome = child.environment("LD_PRELOAD", compile(&folder)).run();
@@ -92,7 +92,8 @@ fn open_and_look_up() {
 
     // The first open of a process finds the host's images as well.
     let mut libraries = vec![open(Path::new("libz.so.1"))];
-    libraries.extend(std::env::split_paths(&argument("OBJECTS")).map(|path| open(&path)));
+    let objects: Vec<_> = std::env::split_paths(&argument("OBJECTS")).collect();
+    libraries.extend(objects[1..].iter().map(|path| open(path)));
     say("opened");
 
     for library in &libraries {
@@ -107,8 +108,8 @@ fn open_and_look_up() {
         assert!(versioned.is_ok(), "libc has it");
     }
     // SAFETY: the fixture's initialiser is made to be run.
-    let plugin = unsafe { Plugin::open(libraries[1].path()) }.expect("opened before");
-    assert!(plugin.lookup("answer").is_ok());
+    let plugin = unsafe { Plugin::open(&objects[0]) }.expect("a sound plugin");
+    assert!(plugin.lookup::<extern "C" fn() -> i32>("answer").is_ok());
     assert_eq!(take(), [""; 0]);
     say("looked up");
 }

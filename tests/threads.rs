@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, OnceLock};
 use std::time::Duration;
 use support::{Folder, kind, passes_elsewhere};
@@ -190,8 +190,10 @@ fn many_threads_open_the_same_and_different_objects() {
     for own in &opened {
         assert_eq!(own, &opened[0]);
     }
-    let distinct: HashSet<u64> =
-        opened[0].iter().map(|plugin| plugin.lookup("plugin_variable").expect("exported").address().0).collect();
+    let distinct: HashSet<u64> = opened[0]
+        .iter()
+        .map(|plugin| plugin.lookup::<&AtomicI32>("plugin_variable").expect("exported").address().0)
+        .collect();
     assert_eq!(distinct.len(), plugins.len());
     assert_eq!(ledger().claims, 0);
 }

@@ -78,6 +78,8 @@ pub struct Tables {
     pub plt: Extent,
     /// Whether `plt` holds addends.
     pub plt_has_addends: bool,
+    /// `PT_NOTE`s
+    pub notes: Vec<FileRange>,
 }
 
 /// The entries that glibc turns into run-time addresses where they are (`elf/get-dynamic-info.h`): these, no others.
@@ -310,6 +312,7 @@ impl Dynamic {
             plt: sized(layout, plt, if self.plt_has_addends() { 24 } else { 16 }, "DT_JMPREL")?,
             plt_has_addends: self.plt_has_addends(),
             dynamic: self.section,
+            notes: layout.notes.clone(),
         };
         super::symbols::check(&tables)?;
         Ok(tables)

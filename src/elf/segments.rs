@@ -28,7 +28,7 @@ pub struct Layout {
     /// `PT_DYNAMIC`: at which addresses it is.
     pub dynamic: Option<VmRange>,
     /// `PT_NOTE`s.
-    notes: Vec<FileRange>,
+    pub notes: Vec<FileRange>,
     /// `PT_GNU_STACK` with `PF_X`, or missing.
     pub executable_stack: bool,
 }

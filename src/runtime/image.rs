@@ -64,9 +64,9 @@ pub(crate) fn adopt_get_addr(host: &HostImages) {
 /// mapped costs nothing, where the same tables in the image's own memory would have to be paged in once more.
 #[derive(Debug)]
 pub(crate) struct OwnSymbols {
-    /// Borrows `_file`: its lifetime is a fiction that must not leave this type.
+    /// Borrows `file`: its lifetime is a fiction that must not leave this type.
     table: Symbols<'static>,
-    _file: ImageBytes,
+    file: ImageBytes,
 }
 
 impl OwnSymbols {
@@ -76,7 +76,12 @@ impl OwnSymbols {
         // SAFETY: the bytes lie in a mapping or on the heap, so they stay where they are until `file` is dropped, which
         // is after `table`: fields drop in the order of their declaration.
         let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
-        Ok(OwnSymbols { table: plan.symbols(bytes)?, _file: file })
+        Ok(OwnSymbols { table: plan.symbols(bytes)?, file })
+    }
+
+    /// The bytes of the image's file.
+    pub(crate) fn file(&self) -> &[u8] {
+        &self.file
     }
 }
 

@@ -1,0 +1,180 @@
+//! `#[export]`
+
+use crate::arguments::Arguments;
+use crate::lifetimes::{Signature, abi_name};
+use crate::notes;
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::{Error, FnArg, Ident, Item, ItemFn, ItemStatic, ItemTrait, StaticMutability, TraitItem};
+
+pub(crate) fn export(arguments: &Arguments, item: Item) -> syn::Result<TokenStream> {
+    match item {
+        Item::Fn(function) => {
+            arguments.only(&["name", "symbol"])?;
+            export_function(arguments, function)
+        }
+        Item::Static(item) => {
+            arguments.only(&["name", "symbol"])?;
+            export_static(arguments, item)
+        }
+        Item::Trait(item) => {
+            arguments.only(&[])?;
+            describe_trait(&item)
+        }
+        other => Err(Error::new_spanned(other, "expected a function, a static or a trait")),
+    }
+}
+
+/// The names of an item: what it is looked up by, and its symbol.
+fn names(arguments: &Arguments, item: &Ident) -> (String, String) {
+    let name = arguments.name.as_ref().map_or_else(|| item.to_string(), syn::LitStr::value);
+    let symbol = arguments.symbol.as_ref().map_or_else(|| notes::symbol("export", &name), syn::LitStr::value);
+    (name, symbol)
+}
+
+/// The row as a constant beside the item: what a list of plugins that are linked in is made of.
+fn listed(vis: &syn::Visibility, item: &Ident, row: &TokenStream, address: &TokenStream) -> TokenStream {
+    let constant = format_ident!("__sideload_{}", item);
+    quote! {
+        #[doc(hidden)]
+        #[allow(non_upper_case_globals, dead_code)]
+        // SAFETY: the address is that of the very item whose type the row describes.
+        #vis const #constant: ::sideload::abi::Linked = unsafe { ::sideload::abi::Linked::new(#row, #address) };
+    }
+}
+
+fn export_function(arguments: &Arguments, function: ItemFn) -> syn::Result<TokenStream> {
+    let signature = &function.sig;
+    let params = &signature.generics.params;
+    let refused = params.iter().find(|param| !matches!(param, syn::GenericParam::Lifetime(_)));
+    if let Some(param) = refused {
+        return Err(Error::new_spanned(
+            param,
+            "a generic function is none until it is used: export one instance of it",
+        ));
+    }
+    if let Some(asyncness) = &signature.asyncness {
+        return Err(Error::new_spanned(asyncness, "an `async fn` returns a type without a name: return a `Box`"));
+    }
+    if let Some(variadic) = &signature.variadic {
+        return Err(Error::new_spanned(variadic, "a variadic function has no type that could be checked"));
+    }
+    let types = signature.inputs.iter().map(|input| match input {
+        FnArg::Typed(argument) => Ok(&*argument.ty),
+        FnArg::Receiver(receiver) => Err(Error::new_spanned(receiver, "a method cannot be exported")),
+    });
+    let types: Vec<_> = types.collect::<syn::Result<_>>()?;
+    let abi = abi_name(signature.abi.as_ref())?;
+    let of = Signature::function(&abi, signature.unsafety.is_some(), types.into_iter(), &signature.output)?;
+    let (name, symbol) = names(arguments, &signature.ident);
+    let row = quote!(::sideload::abi::Export {
+        kind: ::sideload::abi::ExportKind::Function,
+        name: #name,
+        symbol: #symbol,
+        of: #of,
+    });
+    let notes = notes::notes(&row, &quote!(::sideload::abi::Export));
+    let ident = &signature.ident;
+    if abi == "C" {
+        // A panic cannot leave a C function: rustc ends the process at its border.
+        let listed = listed(&function.vis, ident, &row, &quote!(#ident as *const ()));
+        return Ok(quote! {
+            #[unsafe(export_name = #symbol)]
+            #function
+            const _: () = { #notes };
+            #listed
+        });
+    }
+    let guarded = guarded(signature, &symbol);
+    let listed = listed(&function.vis, ident, &row, &quote!({ #guarded __export as *const () }));
+    Ok(quote! {
+        #function
+        const _: () = { #notes };
+        #listed
+    })
+}
+
+/// The function as it is exported: what it panics with is raised again by the host.
+fn guarded(signature: &syn::Signature, symbol: &str) -> TokenStream {
+    let syn::Signature { unsafety, abi, generics, inputs, output, ident, .. } = signature;
+    let names: Vec<Ident> = (0..inputs.len()).map(|at| format_ident!("__argument{at}")).collect();
+    let types = inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(argument) => Some(&argument.ty),
+        FnArg::Receiver(_) => None,
+    });
+    let (_, _, conditions) = generics.split_for_impl();
+    let call = match unsafety {
+        // SAFETY: the caller's promise is the same.
+        Some(_) => quote!(unsafe { #ident(#(#names),*) }),
+        None => quote!(#ident(#(#names),*)),
+    };
+    quote! {
+        #[unsafe(export_name = #symbol)]
+        #unsafety #abi fn __export #generics (#(#names: #types),*) #output #conditions {
+            ::sideload::abi::guard(move || #call)
+        }
+    }
+}
+
+fn export_static(arguments: &Arguments, item: ItemStatic) -> syn::Result<TokenStream> {
+    if let StaticMutability::Mut(mutability) = &item.mutability {
+        let text = "a `static mut` cannot be shared with a host: use an atomic or a lock";
+        return Err(Error::new_spanned(mutability, text));
+    }
+    let (of, ident) = (&item.ty, &item.ident);
+    let (name, symbol) = names(arguments, ident);
+    let row = quote!(::sideload::abi::Export {
+        kind: ::sideload::abi::ExportKind::Static,
+        name: #name,
+        symbol: #symbol,
+        of: const { &<#of as ::sideload::abi::Typed>::TYPE },
+    });
+    let notes = notes::notes(&row, &quote!(::sideload::abi::Export));
+    let listed = listed(&item.vis, ident, &row, &quote!((&raw const #ident).cast::<()>()));
+    Ok(quote! {
+        #[unsafe(export_name = #symbol)]
+        #item
+        const _: () = { #notes };
+        #listed
+    })
+}
+
+/// Describes `dyn Trait`: its methods, in the order in which the vtable of an equal build has them.
+fn describe_trait(item: &ItemTrait) -> syn::Result<TokenStream> {
+    if let Some(param) = item.generics.params.first() {
+        return Err(Error::new_spanned(param, "a trait with parameters cannot be described"));
+    }
+    let mut fields = Vec::new();
+    for member in &item.items {
+        let TraitItem::Fn(method) = member else {
+            return Err(Error::new_spanned(member, "only methods can be described"));
+        };
+        let types = method.sig.inputs.iter().filter_map(|input| match input {
+            FnArg::Typed(argument) => Some(&*argument.ty),
+            FnArg::Receiver(_) => None,
+        });
+        let abi = abi_name(method.sig.abi.as_ref())?;
+        let of = Signature::function(&abi, method.sig.unsafety.is_some(), types, &method.sig.output)?;
+        let receiver = method.sig.receiver().map_or_else(String::new, |receiver| quote!(#receiver).to_string());
+        let name = format!("{}({receiver})", method.sig.ident);
+        fields.push(quote!(::sideload::abi::Field { name: #name, offset: 0, of: #of }));
+    }
+    let ident = &item.ident;
+    let bounds = &item.supertraits;
+    // Supertraits are part of the vtable, and auto traits of what may be done with the object.
+    let name = match bounds.is_empty() {
+        true => ident.to_string(),
+        false => format!("{ident}: {}", quote!(#bounds)),
+    };
+    Ok(quote! {
+        #item
+        // SAFETY: all methods are listed; the vtable is that of an equal build, which the tier demands.
+        unsafe impl ::sideload::abi::Typed for dyn #ident {
+            const NAME: &'static str = concat!(module_path!(), "::", #name);
+            const TYPE: ::sideload::abi::Type = ::sideload::abi::Type::trait_object(
+                <Self as ::sideload::abi::Typed>::NAME,
+                const { &[#(#fields),*] },
+            );
+        }
+    })
+}

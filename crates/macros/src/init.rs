@@ -1,0 +1,51 @@
+//! `#[init]`
+
+use crate::arguments::Arguments;
+use crate::notes;
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Error, ItemFn};
+
+pub(crate) fn init(arguments: &Arguments, function: &ItemFn) -> syn::Result<TokenStream> {
+    arguments.only(&["after"])?;
+    let signature = &function.sig;
+    if let Some(param) = signature.generics.params.first() {
+        return Err(Error::new_spanned(param, "an init function has no parameters of its own"));
+    }
+    if let Some(asyncness) = &signature.asyncness {
+        return Err(Error::new_spanned(asyncness, "an init function runs to its end"));
+    }
+    let ident = &signature.ident;
+    let call = match signature.inputs.len() {
+        0 => quote!(|_| #ident()),
+        1 => quote!(|host| #ident(host)),
+        _ => return Err(Error::new_spanned(&signature.inputs, "an init function takes nothing or a `&Host`")),
+    };
+    let (name, symbol) = (ident.to_string(), notes::symbol("init", &ident.to_string()));
+    let after = &arguments.after;
+    let row = quote!(::sideload::abi::Init {
+        name: #name,
+        symbol: #symbol,
+        file: file!(),
+        line: line!(),
+        after: &[#(#after),*],
+    });
+    let notes = notes::notes(&row, &quote!(::sideload::abi::Init));
+    let constant = quote::format_ident!("__sideload_{}", ident);
+    let vis = &function.vis;
+    Ok(quote! {
+        #function
+        #[doc(hidden)]
+        #[allow(non_upper_case_globals, dead_code)]
+        #vis const #constant: ::sideload::abi::Linked = {
+            #[unsafe(export_name = #symbol)]
+            unsafe extern "C" fn __run(call: *const ::sideload::abi::InitCall) -> ::sideload::abi::InitStatus {
+                // SAFETY: only a host calls this, with a call that is valid.
+                unsafe { ::sideload::abi::run_init(call, #call) }
+            }
+            // SAFETY: it asks for a valid call and no more.
+            unsafe { ::sideload::abi::Linked::init(#row, __run) }
+        };
+        const _: () = { #notes };
+    })
+}

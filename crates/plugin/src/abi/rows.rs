@@ -1,0 +1,113 @@
+//! The rows read back from the bytes of a file: total, whatever the bytes are.
+
+use super::note::{ExportKind, FORMAT, checksum, note_type};
+use super::owned::{Described, Reader, decode};
+use super::signature::parse_item;
+use super::types::hash_of;
+
+/// What one note says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowNote {
+    /// Who the plugin is: keys and values.
+    Identity(Vec<(String, String)>),
+    /// An exported item.
+    Export(ExportRow),
+    /// An init function.
+    Init(InitRow),
+}
+
+/// An exported item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportRow {
+    /// Whether it is a function.
+    pub is_function: bool,
+    /// The name it is looked up by.
+    pub name: String,
+    /// The name of its symbol.
+    pub symbol: String,
+    /// The fingerprint of its type.
+    pub fingerprint: u128,
+    /// Its type.
+    pub of: Described,
+}
+
+/// An init function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitRow {
+    /// Its name.
+    pub name: String,
+    /// The name of its symbol.
+    pub symbol: String,
+    /// Where it was declared.
+    pub file: String,
+    /// The line.
+    pub line: u64,
+    /// Those that must have run before.
+    pub after: Vec<String>,
+}
+
+/// Why a note cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+/// Reads the description of a note called `sideload`, of that type.
+///
+/// # Errors
+/// What is wrong with it; also a format or a type of note that this version does not know, since what a row that is
+/// left out would have said cannot be told.
+pub fn read_note(kind: u32, desc: &[u8]) -> Result<RowNote, Malformed> {
+    let (sum, body) = desc.split_first_chunk().ok_or(Malformed("plugin row: shorter than its checksum"))?;
+    let sum = u32::from_le_bytes(*sum);
+    if sum != 0 && sum != checksum(body) {
+        return Err(Malformed("plugin row: its checksum is wrong"));
+    }
+    let (&format, bytes) = body.split_first().ok_or(Malformed("plugin row: without a format"))?;
+    if format != FORMAT {
+        return Err(Malformed("plugin row: of a format that this version does not read"));
+    }
+    let mut reader = Reader { bytes };
+    match kind {
+        note_type::IDENTITY => {
+            identity(&mut reader).map(RowNote::Identity).ok_or(Malformed("plugin row: an identity cut off"))
+        }
+        note_type::EXPORT => export(&mut reader).map(RowNote::Export),
+        note_type::INIT => init(&mut reader).map(RowNote::Init).ok_or(Malformed("plugin row: an init row cut off")),
+        _ => Err(Malformed("plugin row: of a type that this version does not know")),
+    }
+}
+
+fn identity(reader: &mut Reader<'_>) -> Option<Vec<(String, String)>> {
+    let mut rows = Vec::new();
+    while !reader.bytes.is_empty() {
+        rows.push((reader.c_text()?, reader.c_text()?));
+    }
+    Some(rows)
+}
+
+fn export(reader: &mut Reader<'_>) -> Result<ExportRow, Malformed> {
+    let cut = Malformed("plugin row: an export row cut off");
+    let kind =
+        reader.byte().and_then(ExportKind::from_byte).ok_or(Malformed("plugin row: an export of an unknown kind"))?;
+    let (name, symbol) = reader.c_text().zip(reader.c_text()).ok_or_else(|| cut.clone())?;
+    if kind == ExportKind::Signature {
+        let text = reader.c_text().ok_or(cut)?;
+        let (is_function, of) =
+            parse_item(&text).map_err(|_| Malformed("plugin row: a signature that cannot be read"))?;
+        return Ok(ExportRow { is_function, name, symbol, fingerprint: of.fingerprint(), of });
+    }
+    let (stated, bytes) = reader.bytes.split_first_chunk().ok_or(cut)?;
+    let fingerprint = u128::from_le_bytes(*stated);
+    // Rows decide what a safe lookup hands out, so they are not believed where they can be checked.
+    if fingerprint != hash_of(bytes) {
+        return Err(Malformed("plugin row: a fingerprint that is not that of its description"));
+    }
+    let of = decode(bytes).ok_or(Malformed("plugin row: a description that cannot be read"))?;
+    Ok(ExportRow { is_function: kind == ExportKind::Function, name, symbol, fingerprint, of })
+}
+
+fn init(reader: &mut Reader<'_>) -> Option<InitRow> {
+    let (name, symbol, file) = (reader.c_text()?, reader.c_text()?, reader.c_text()?);
+    let line = reader.number()?.try_into().ok()?;
+    let after = reader.list(|reader| reader.c_text())?;
+    reader.bytes.is_empty().then_some(InitRow { name, symbol, file, line, after })
+}

@@ -1,0 +1,5 @@
+//! States what no macro can see.
+
+fn main() {
+    sideload::build_script::Facts::new().shared("shapes", "../shapes").emit();
+}
