@@ -58,7 +58,8 @@ impl<'a> Bytes<'a> {
     /// The bytes of the NUL-terminated string at `offset`, without its NUL; `None` where no NUL follows.
     #[inline]
     pub fn c_str(self, offset: u64) -> Option<&'a [u8]> {
-        std::ffi::CStr::from_bytes_until_nul(self.from(offset)?).ok().map(std::ffi::CStr::to_bytes)
+        let rest = self.from(offset)?;
+        Some(&rest[..nul(rest)?])
     }
 
     /// The same for a string of at most `limit` bytes: the scan for its end stops there.
@@ -77,6 +78,22 @@ impl<'a> Bytes<'a> {
             None => false,
         }
     }
+}
+
+/// Where the first NUL is: eight bytes at a time, since names of C++ are long and every import has one.
+#[inline]
+fn nul(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest set bit is the top bit of the first byte that is zero; what borrows set above it does not matter.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return Some(at * 8 + zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|&byte| byte == 0).map(|at| words.len() * 8 + at)
 }
 
 /// A cursor over [`Bytes`] for variable-length data (DWARF pointer encodings, ULEB128).
@@ -161,6 +178,23 @@ mod tests {
         assert!(!bytes.c_str_is(1, b"crc3"));
         assert!(!bytes.c_str_is(7, b"crc"));
         assert!(bytes.c_str_is(0, b""));
+    }
+
+    #[test]
+    fn the_first_nul_is_found_wherever_it_stands() {
+        // 0x01 behind a zero byte and 0x80 before it are what the trick with words could take for zeros.
+        for fill in [0x01, 0x61, 0x80, 0xff] {
+            for length in 0..40 {
+                for at in 0..length {
+                    let mut bytes = vec![fill; length];
+                    bytes[at] = 0;
+                    assert_eq!(nul(&bytes), Some(at));
+                    bytes[at..].fill(0);
+                    assert_eq!(nul(&bytes), Some(at));
+                }
+                assert_eq!(nul(&vec![fill; length]), None);
+            }
+        }
     }
 
     #[test]

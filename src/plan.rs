@@ -350,7 +350,7 @@ impl LoadPlan {
         }
     }
 
-    /// Calls `each` once for every import that a fixup names, per class.
+    /// Calls `each` with the import of every fixup that names one: as often as it is named.
     ///
     /// # Errors
     /// As [`LoadPlan::fixups`].

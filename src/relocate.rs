@@ -90,6 +90,15 @@ pub fn relocate<M: Memory>(
         FixupKind::Rebase { target } => {
             memory.store_u64(fixup.place, (target + bias).0).map_err(|_| not_writable(fixup.place))
         }
+        // And nearly all others are of this one.
+        FixupKind::Bind { import: Some(import), addend, form: Form::Got64 | Form::Abs64 } => match bindings.get(import)
+        {
+            Definition::At { provider, kind: SymbolKind::Code | SymbolKind::Data, vm } => {
+                let value = (vm + addresses.bias(provider)).0.wrapping_add_signed(addend);
+                memory.store_u64(fixup.place, value).map_err(|_| not_writable(fixup.place))
+            }
+            _ => rest.apply(&fixup, memory),
+        },
         _ => rest.apply(&fixup, memory),
     });
     applied.map_err(|kind| *kind)?;
@@ -105,7 +114,7 @@ pub fn relocate<M: Memory>(
 /// As [`relocate`].
 pub fn complete<M: Memory>(deferred: &Deferred, result: RunAddr, memory: &mut M) -> Result<(), ErrorKind> {
     let value = result.0.wrapping_add_signed(deferred.addend);
-    store(deferred.place, value, deferred.form, memory)
+    store(deferred.place, value, deferred.form, memory).map_err(|kind| *kind)
 }
 
 struct Rest<'r, 'a> {
@@ -142,7 +151,7 @@ impl Rest<'_, '_> {
         addend: i64,
         form: Form,
         memory: &mut M,
-    ) -> Result<(), ErrorKind> {
+    ) -> Result<(), Box<ErrorKind>> {
         let value = match self.definition(place, import)? {
             Definition::At { provider, kind: SymbolKind::Ifunc, vm } => {
                 let resolver = vm + self.addresses.bias(provider);
@@ -156,29 +165,31 @@ impl Rest<'_, '_> {
         store(place, value.wrapping_add_signed(addend), form, memory)
     }
 
-    fn defer(&mut self, row: Deferred) -> Result<(), ErrorKind> {
+    fn defer(&mut self, row: Deferred) -> Result<(), Box<ErrorKind>> {
         if self.deferred.len() >= MOST_RESOLVERS {
             return Err(ErrorKind::malformed(
                 "relocations: more IFUNC resolvers than any file has",
                 Place::Vm(row.place),
-            ));
+            )
+            .into());
         }
-        room::push(&mut self.deferred, row)
+        Ok(room::push(&mut self.deferred, row)?)
     }
 
-    fn supplied(&self, place: VmAddr, index: u32) -> Result<RunAddr, ErrorKind> {
-        let missing = || ErrorKind::malformed("bindings: a supplied symbol has no address", Place::Vm(place));
+    fn supplied(&self, place: VmAddr, index: u32) -> Result<RunAddr, Box<ErrorKind>> {
+        let missing = || ErrorKind::malformed("bindings: a supplied symbol has no address", Place::Vm(place)).into();
         self.addresses.supplied.get(index as usize).copied().ok_or_else(missing)
     }
 
     /// What an import is bound to; no import stands for the start of this very image.
-    fn definition(&self, place: VmAddr, import: Option<ImportId>) -> Result<Definition, ErrorKind> {
+    fn definition(&self, place: VmAddr, import: Option<ImportId>) -> Result<Definition, Box<ErrorKind>> {
         let Some(import) = import else {
             return Ok(Definition::At { provider: Provider::New(self.module), kind: SymbolKind::Data, vm: VmAddr(0) });
         };
         match self.bindings.get(import) {
             Definition::Unused => {
-                Err(ErrorKind::malformed("DT_RELACOUNT: a relocation it covers names a symbol", Place::Vm(place)))
+                Err(ErrorKind::malformed("DT_RELACOUNT: a relocation it covers names a symbol", Place::Vm(place))
+                    .into())
             }
             definition => Ok(definition),
         }
@@ -192,13 +203,13 @@ impl Rest<'_, '_> {
         addend: i64,
         memory: &mut M,
     ) -> Result<(), ErrorKind> {
-        let (provider, vm) = match self.definition(place, import)? {
+        let (provider, vm) = match self.definition(place, import).map_err(|kind| *kind)? {
             Definition::At { provider, kind: SymbolKind::Tls, vm } => (provider, vm),
             Definition::At { provider, vm, .. } if import.is_none() => (provider, vm),
             // Old linkers name a section instead of a variable of it, which says as well whose block is meant.
             Definition::At { provider, vm, .. } if model == TlsModel::ModuleId => (provider, vm),
             // A weak thread-local that nobody defines: whoever uses it must look at its address first.
-            Definition::WeakNull => return store(place, 0, Form::Abs64, memory),
+            Definition::WeakNull => return store(place, 0, Form::Abs64, memory).map_err(|kind| *kind),
             _ => return Err(ErrorKind::malformed("relocation: thread-local, but its symbol is not", Place::Vm(place))),
         };
         let offset = vm.0.wrapping_add_signed(addend);
@@ -211,7 +222,7 @@ impl Rest<'_, '_> {
             }
             TlsModel::Descriptor => return Err(unsupported("thread-local descriptors (TLSDESC)", place)),
         };
-        store(place, value, Form::Abs64, memory)
+        store(place, value, Form::Abs64, memory).map_err(|kind| *kind)
     }
 }
 
@@ -228,7 +239,8 @@ fn unlocated(provider: Provider) -> ErrorKind {
     ErrorKind::NoThreadLocals { provider: provider.into(), symbol: None }
 }
 
-fn store<M: Memory>(place: VmAddr, value: u64, form: Form, memory: &mut M) -> Result<(), ErrorKind> {
+#[inline]
+fn store<M: Memory>(place: VmAddr, value: u64, form: Form, memory: &mut M) -> Result<(), Box<ErrorKind>> {
     let run = (place + memory.bias()).0;
     let overflow = || ErrorKind::Overflow { place, value, symbol: None };
     let signed = |value: u64| i32::try_from(value as i64).map(|value| value as u32).map_err(|_| overflow());
@@ -239,7 +251,7 @@ fn store<M: Memory>(place: VmAddr, value: u64, form: Form, memory: &mut M) -> Re
         Form::Abs32Signed => memory.store_u32(place, signed(value)?),
         Form::Pc32 => memory.store_u32(place, signed(value.wrapping_sub(run))?),
     };
-    stored.map_err(|NotWritable| ErrorKind::PlaceNotWritable { place })
+    stored.map_err(|NotWritable| not_writable(place))
 }
 
 #[cold]

@@ -16,6 +16,7 @@ use crate::addr::{VmAddr, VmRange};
 use crate::error::ErrorKind;
 use crate::plan::{Binding, Entries, Export, Fixup, FixupKind, Flags, LoadPlan, Prot, Symbols};
 use crate::symbol::{Class, ImportId, SymbolKind};
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write as _};
 
 /// What a fixup does, with the symbol by its name instead of its number.
@@ -105,8 +106,11 @@ fn fixup_row<'a>(plan: &LoadPlan, symbols: &Symbols<'a>, fixup: &Fixup) -> Resul
 /// As [`fixups`].
 pub fn imports<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(ImportRow<'a>)) -> Result<(), ErrorKind> {
     let symbols = plan.symbols(bytes)?;
+    let mut seen = BTreeSet::new();
     plan.imports(bytes, |id| {
-        each(import(&symbols, id)?);
+        if seen.insert(id) {
+            each(import(&symbols, id)?);
+        }
         Ok(())
     })
 }

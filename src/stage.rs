@@ -18,6 +18,7 @@ use crate::runtime::host::{HostImages, exiting};
 use crate::runtime::tls::{ModuleTls, host_alias};
 use crate::runtime::{call, host, image, replace};
 use crate::symbol::{ModuleId, Provider};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One module of the group, mapped. The fields drop in this order: frames lie in memory, and so do thread-local images.
@@ -194,9 +195,11 @@ impl Relocated {
     pub unsafe fn run_resolvers(self) -> Result<Resolved, Error> {
         let Relocated { mut group, deferred } = self;
         let order = group.plan.init_order.clone();
+        // Each is asked once: the modules of a group mostly import the same few functions of libc.
+        let mut chosen = BTreeMap::new();
         for &id in &order {
             for row in &deferred[usize::from(id.0)] {
-                if !group.is_code(row.resolver) {
+                if chosen.insert(row.resolver, None).is_none() && !group.is_code(row.resolver) {
                     let kind = ErrorKind::EntryNotCode { what: "an IFUNC resolver".into(), target: row.resolver.0 };
                     return Err(kind.at(&group.module(id).name, Stage::Resolve));
                 }
@@ -205,12 +208,19 @@ impl Relocated {
         for &id in &order {
             let at = usize::from(id.0);
             for row in &deferred[at] {
-                // Code of others, as libc's resolver of strlen, does not know the group and cannot keep a pointer to it.
-                group.foreign_ran |= group.is_own_code(row.resolver);
-                let name = &group.plan.module(id).name;
-                group.loader.observe(&Event::Foreign { stage: Stage::Resolve, module: name, address: row.resolver });
-                // SAFETY: the resolver lies in code, its image is relocated, and the caller vouches for what it does.
-                let result = unsafe { call::resolver(row.resolver) };
+                let choice = chosen.entry(row.resolver).or_default();
+                if choice.is_none() {
+                    // Code of others, as libc's resolver of strlen, does not know the group and keeps no pointer to it.
+                    group.foreign_ran |= group.is_own_code(row.resolver);
+                    let name = &group.plan.module(id).name;
+                    group.loader.observe(&Event::Foreign {
+                        stage: Stage::Resolve,
+                        module: name,
+                        address: row.resolver,
+                    });
+                }
+                // SAFETY: it lies in code, its image is relocated, and the caller vouches for what it does.
+                let result = *choice.get_or_insert_with(|| unsafe { call::resolver(row.resolver) });
                 let stored = relocate::complete(row, result, &mut group.images[at].memory);
                 stored.map_err(|kind| kind.at(&group.plan.module(id).name, Stage::Resolve))?;
             }

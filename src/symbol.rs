@@ -19,8 +19,10 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them, in order.
+    pub const ALL: [Class; 4] = [Class::Data, Class::Plt, Class::Tls, Class::Size];
     /// Number of classes.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = Class::ALL.len();
 }
 
 /// Names one import of one image: a row of its symbol table, and the class of use.

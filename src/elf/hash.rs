@@ -69,7 +69,7 @@ impl<'a> GnuHash<'a> {
 
     #[inline]
     pub(super) fn filter(&self) -> Filter<'a> {
-        Filter { words: self.bloom, shift: self.bloom_shift }
+        Filter::new(self.bloom, self.bloom_shift)
     }
 
     /// The hash of a symbol's name but for bit 0, which marks the end of its chain.
@@ -79,12 +79,15 @@ impl<'a> GnuHash<'a> {
         self.chains.get(at as usize).map(|&word| u32::from_le_bytes(word) & !1)
     }
 
-    /// Visits the symbols whose chain word carries `hash`, until one is accepted.
+    /// Whether there is a symbol of this hash, whose bit 0 is unknown.
+    pub(super) fn holds_either(&self, hash: u32) -> bool {
+        [hash & !1, hash | 1].into_iter().any(|hash| self.find(hash, Some).is_some())
+    }
+
+    /// Visits the symbols whose chain word carries `hash`, until one is accepted. The filter is not asked: whoever
+    /// searches several tables has asked all of theirs first.
     #[inline]
     pub(super) fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
-        if !self.filter().may_hold(hash) {
-            return None;
-        }
         let bucket = u32::from_le_bytes(self.buckets[bucket_of(hash, self.buckets.len())]);
         let mut at = bucket.checked_sub(self.first_symbol)?;
         loop {
@@ -125,22 +128,32 @@ pub struct Filter<'a> {
     shift: u32,
 }
 
-impl Filter<'_> {
+impl<'a> Filter<'a> {
+    /// `words` must be a power of two of words. Without a shift both bits are the same, and bit 0 of a hash decides
+    /// them: no linker makes such a filter, so it is one that lets everything pass.
+    #[inline]
+    fn new(words: &'a [[u8; 8]], shift: u32) -> Filter<'a> {
+        if shift == 0 { Filter { words: &[[0xff; 8]], shift: 1 } } else { Filter { words, shift } }
+    }
+
+    #[inline]
+    fn word(&self, hash: u32) -> u64 {
+        let at = (hash >> 6) as usize & self.words.len().wrapping_sub(1);
+        self.words.get(at).map_or(u64::MAX, |&word| u64::from_le_bytes(word))
+    }
+
     /// Whether the table may hold a name of this hash; most that it does not hold are told here.
     #[inline]
     pub fn may_hold(&self, hash: u32) -> bool {
-        let word = u64::from_le_bytes(self.words[(hash >> 6) as usize & (self.words.len() - 1)]);
+        let word = self.word(hash);
         (word >> (hash & 63)) & (word >> ((hash >> self.shift) & 63)) & 1 == 1
     }
 
-    /// The same for a hash whose bit 0 is unknown, as it is in another table's chain: it decides neither the word nor,
-    /// with any shift at all, the second bit.
+    /// The same for a hash whose bit 0 is unknown, as it is in another table's chain: it decides neither the word nor the
+    /// second bit.
     #[inline]
     pub fn may_hold_either(&self, hash: u32) -> bool {
-        if self.shift == 0 {
-            return self.may_hold(hash & !1) || self.may_hold(hash | 1);
-        }
-        let word = u64::from_le_bytes(self.words[(hash >> 6) as usize & (self.words.len() - 1)]);
+        let word = self.word(hash);
         let pair = (word >> (hash & 62)) & 3;
         pair != 0 && (word >> ((hash >> self.shift) & 63)) & 1 == 1
     }
@@ -195,7 +208,7 @@ mod tests {
     fn either_is_what_the_two_together_say() {
         let words = [0x8001_0040_0200_1081u64.to_le_bytes(), 0x0102_0408_1020_4080u64.to_le_bytes()];
         for shift in [0, 1, 6, 31] {
-            let filter = Filter { words: &words, shift };
+            let filter = Filter::new(&words, shift);
             for hash in (0..1 << 20).step_by(7) {
                 let both = filter.may_hold(hash & !1) || filter.may_hold(hash | 1);
                 assert_eq!(filter.may_hold_either(hash), both, "{hash:#x} >> {shift}");

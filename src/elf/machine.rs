@@ -55,6 +55,33 @@ pub fn lower(machine: Machine, relocation: &Relocation) -> Result<Fixup, ErrorKi
     Ok(Fixup { place: relocation.place, kind })
 }
 
+/// What the four most frequent types do with their symbol; [`lower`] says the same, and more.
+#[inline]
+pub fn usual(machine: Machine, r_type: u32) -> Usual {
+    use reloc::{
+        R_AARCH64_ABS64, R_AARCH64_GLOB_DAT, R_AARCH64_JUMP_SLOT, R_AARCH64_RELATIVE, R_X86_64_64, R_X86_64_GLOB_DAT,
+        R_X86_64_JUMP_SLOT, R_X86_64_RELATIVE,
+    };
+    match (machine, r_type) {
+        (Machine::X86_64, R_X86_64_JUMP_SLOT) | (Machine::Aarch64, R_AARCH64_JUMP_SLOT) => Usual::Bind(Class::Plt),
+        (Machine::X86_64, R_X86_64_GLOB_DAT | R_X86_64_64) => Usual::Bind(Class::Data),
+        (Machine::Aarch64, R_AARCH64_GLOB_DAT | R_AARCH64_ABS64) => Usual::Bind(Class::Data),
+        (Machine::X86_64, R_X86_64_RELATIVE) | (Machine::Aarch64, R_AARCH64_RELATIVE) => Usual::Relative,
+        _ => Usual::No,
+    }
+}
+
+/// See [`usual`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usual {
+    /// Binds it.
+    Bind(Class),
+    /// Has none.
+    Relative,
+    /// Not one of the four.
+    No,
+}
+
 #[inline]
 fn x86_64(relocation: &Relocation) -> Result<FixupKind, ErrorKind> {
     Ok(match relocation.r_type {
@@ -185,6 +212,13 @@ mod tests {
         for &(r_type, expected) in CASES {
             let relocation = Relocation { place: VmAddr(0x1000), r_type, symbol: 7, addend: -8 };
             let fixup = lower(Machine::X86_64, &relocation).unwrap();
+            match (usual(Machine::X86_64, r_type), fixup.kind) {
+                (Usual::Bind(class), FixupKind::Bind { import, .. }) => {
+                    assert_eq!(import, Some(ImportId { symbol: 7, class }), "{expected}");
+                }
+                (Usual::Relative, FixupKind::Rebase { .. }) | (Usual::No, _) => {}
+                (usual, kind) => panic!("{expected}: {usual:?}, but {kind:?}"),
+            }
             assert_eq!(name(Machine::X86_64, &fixup.kind), expected);
         }
     }

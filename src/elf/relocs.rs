@@ -7,7 +7,7 @@
 //! In-place addends are read from the file, never from memory, where an earlier fixup may have written.
 
 use super::dynamic::Tables;
-use super::machine::{self, Relocation};
+use super::machine::{self, Relocation, Usual};
 use crate::addr::{VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
@@ -48,14 +48,22 @@ fn rela<E: From<ErrorKind>>(
     let (entries, _) = table.as_chunks::<24>();
     for entry in entries {
         let relocation = decode(entry);
-        let fixup = if relocation.r_type == relative {
-            Fixup { place: relocation.place, kind: FixupKind::Rebase { target: VmAddr(relocation.addend as u64) } }
-        } else {
-            machine::lower(plan.machine, &relocation).map_err(|kind| named(kind, tables, file, relocation.symbol))?
-        };
-        each(fixup)?;
+        // A call of its own, so that what `each` does with this kind, nearly all of a big library's, is inlined here.
+        if relocation.r_type == relative {
+            each(Fixup {
+                place: relocation.place,
+                kind: FixupKind::Rebase { target: VmAddr(relocation.addend as u64) },
+            })?;
+            continue;
+        }
+        each(lower(plan, tables, file, &relocation)?)?;
     }
     Ok(())
+}
+
+#[inline(always)] // as `machine::lower`
+fn lower(plan: &LoadPlan, tables: &Tables, file: &[u8], relocation: &Relocation) -> Result<Fixup, ErrorKind> {
+    machine::lower(plan.machine, relocation).map_err(|kind| named(kind, tables, file, relocation.symbol))
 }
 
 /// Adds the name of its symbol to the error about a relocation.
@@ -80,6 +88,19 @@ fn decode(entry: &[u8; 24]) -> Relocation {
     }
 }
 
+/// An entry of `REL`: its addend is what the file holds at the place.
+#[inline]
+fn without_addend(entry: &[u8; 16]) -> Relocation {
+    let (words, _) = entry.as_chunks::<8>();
+    let info = u64::from_le_bytes(words[1]);
+    Relocation {
+        place: VmAddr(u64::from_le_bytes(words[0])),
+        r_type: info as u32,
+        symbol: (info >> 32) as u32,
+        addend: 0,
+    }
+}
+
 fn rel<E: From<ErrorKind>>(
     plan: &LoadPlan,
     table: &[u8],
@@ -88,11 +109,8 @@ fn rel<E: From<ErrorKind>>(
 ) -> Result<(), E> {
     let (entries, _) = table.as_chunks::<16>();
     for entry in entries {
-        let (words, _) = entry.as_chunks::<8>();
-        let info = u64::from_le_bytes(words[1]);
-        let place = VmAddr(u64::from_le_bytes(words[0]));
-        let addend = in_place(plan, file, place)? as i64;
-        let relocation = Relocation { place, r_type: info as u32, symbol: (info >> 32) as u32, addend };
+        let mut relocation = without_addend(entry);
+        relocation.addend = in_place(plan, file, relocation.place)? as i64;
         each(machine::lower(plan.machine, &relocation)?)?;
     }
     Ok(())
@@ -150,37 +168,41 @@ fn in_place(plan: &LoadPlan, file: &[u8], place: VmAddr) -> Result<u64, ErrorKin
     }
 }
 
-/// Visits each (symbol, class) that some relocation names, once, in table order.
+/// Visits the (symbol, class) of every relocation that names one, in table order.
 ///
 /// `DT_RELACOUNT` entries are skipped: this pass is what linking a large library costs, and they name no symbol. If
 /// the count lies, a skipped relocation's import is missing from the bindings, which relocation reports.
 ///
 /// # Errors
-/// A symbol index outside the symbol table, a relocation that cannot be expressed, or an error of `each`.
+/// A relocation that cannot be expressed, or an error of `each`.
 pub fn imports<E: From<ErrorKind>>(
     plan: &LoadPlan,
     tables: &Tables,
     file: &[u8],
     mut each: impl FnMut(ImportId) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut seen = Seen { classes: Vec::new(), limit: tables.symbols.file.size / super::symbols::SYMENT as u64 };
-    let mut visit = |fixup: Fixup| -> Result<(), E> {
-        if let FixupKind::Bind { import: Some(id), .. } | FixupKind::Tls { import: Some(id), .. } = fixup.kind
-            && seen.first(id)?
-        {
-            each(id)?;
-        }
-        Ok(())
+    let mut visit = |relocation: Relocation| {
+        let import = match machine::usual(plan.machine, relocation.r_type) {
+            Usual::Relative => None,
+            Usual::Bind(class) => (relocation.symbol != 0).then_some(ImportId { symbol: relocation.symbol, class }),
+            Usual::No => match lower(plan, tables, file, &relocation)?.kind {
+                FixupKind::Bind { import, .. } | FixupKind::Tls { import, .. } => import,
+                _ => None,
+            },
+        };
+        import.map_or(Ok(()), &mut each)
     };
-    let rela_bytes = tables.rela.of(file);
-    let skip = usize::try_from(tables.relative_count).unwrap_or(usize::MAX).saturating_mul(24).min(rela_bytes.len());
-    rel(plan, tables.rel.of(file), file, &mut visit)?;
-    rela(plan, tables, &rela_bytes[skip..], file, &mut visit)?;
-    if tables.plt_has_addends {
-        rela(plan, tables, tables.plt.of(file), file, &mut visit)
-    } else {
-        rel(plan, tables.plt.of(file), file, &mut visit)
+    let rela = tables.rela.of(file);
+    let skip = usize::try_from(tables.relative_count).unwrap_or(usize::MAX).saturating_mul(24).min(rela.len());
+    // Addends do not matter here, so those of `REL` are not read.
+    let mut without = |table: &[u8]| table.as_chunks::<16>().0.iter().map(without_addend).try_for_each(&mut visit);
+    without(tables.rel.of(file))?;
+    if !tables.plt_has_addends {
+        without(tables.plt.of(file))?;
     }
+    let mut with = |table: &[u8]| table.as_chunks::<24>().0.iter().map(decode).try_for_each(&mut visit);
+    with(&rela[skip..])?;
+    if tables.plt_has_addends { with(tables.plt.of(file)) } else { Ok(()) }
 }
 
 /// An upper bound for the imports: the relocations that are not known to be relative.
@@ -188,38 +210,6 @@ pub fn import_bound(tables: &Tables) -> usize {
     let rela = (tables.rela.file.size / 24).saturating_sub(tables.relative_count);
     let plt = tables.plt.file.size / if tables.plt_has_addends { 24 } else { 16 };
     (rela + tables.rel.file.size / 16 + plt) as usize
-}
-
-/// A set of imports: one byte a symbol, one bit a class.
-struct Seen {
-    classes: Vec<u8>,
-    limit: u64,
-}
-
-impl Seen {
-    /// Adds `id`; true if it was not there.
-    fn first(&mut self, id: ImportId) -> Result<bool, ErrorKind> {
-        let index = id.symbol as usize;
-        if index >= self.classes.len() {
-            if u64::from(id.symbol) >= self.limit {
-                let place = Place::Entry(u64::from(id.symbol));
-                return Err(ErrorKind::malformed("relocation: symbol index outside the symbol table", place));
-            }
-            self.grow(index)?;
-        }
-        let bit = 1 << id.class as u8;
-        let first = self.classes[index] & bit == 0;
-        self.classes[index] |= bit;
-        Ok(first)
-    }
-
-    fn grow(&mut self, index: usize) -> Result<(), ErrorKind> {
-        let target = (index + 1).next_power_of_two();
-        let more = target - self.classes.len();
-        room::reserve_exact(&mut self.classes, more)?;
-        self.classes.resize(target, 0);
-        Ok(())
-    }
 }
 
 /// A writable segment of up to this many pages is filled at once without a look.

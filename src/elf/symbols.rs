@@ -10,8 +10,8 @@ use super::dynamic::Tables;
 pub use super::hash::Filter;
 use super::hash::{GnuHash, SysvHash, gnu_hash, sysv_hash};
 use super::limits;
-use super::versions::Row;
 pub use super::versions::{NeededVersion, Versions};
+use super::versions::{Row, Sought};
 use crate::addr::VmAddr;
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
@@ -25,6 +25,12 @@ use goblin::elf64::sym::{
 
 /// Size of a symbol (`Elf64_Sym`).
 pub const SYMENT: usize = 24;
+
+/// `st_info`: binding and type.
+const GLOBAL_FUNC: u8 = STB_GLOBAL << 4 | STT_FUNC;
+const GLOBAL_OBJECT: u8 = STB_GLOBAL << 4 | STT_OBJECT;
+const WEAK_FUNC: u8 = STB_WEAK << 4 | STT_FUNC;
+const WEAK_OBJECT: u8 = STB_WEAK << 4 | STT_OBJECT;
 
 const VERSION_HIDDEN: u16 = 0x8000;
 const VERSION_INDEX: u16 = 0x7fff;
@@ -97,6 +103,18 @@ impl Symbol {
         found && sort && value && (self.is_defined() || canonical_plt)
     }
 
+    #[inline]
+    fn found(self, index: u32) -> Found {
+        Found {
+            symbol: index,
+            vm: VmAddr(self.value),
+            size: self.size,
+            kind: self.symbol_kind(),
+            unique: self.bind() == STB_GNU_UNIQUE,
+        }
+    }
+
+    #[inline]
     fn symbol_kind(self) -> SymbolKind {
         match self.kind() {
             STT_TLS => SymbolKind::Tls,
@@ -140,7 +158,7 @@ enum Wanted<'q> {
     /// A lookup by name: the default version.
     Default,
     /// This one.
-    Exactly { version: Version<'q>, hidden: bool },
+    Exactly { version: Sought<'q>, hidden: bool },
 }
 
 impl<'q> Query<'q> {
@@ -152,7 +170,7 @@ impl<'q> Query<'q> {
 
     /// A given version of `name`, as `dlvsym` finds it.
     pub fn by_version(name: &'q [u8], version: &'q [u8]) -> Query<'q> {
-        let version = Version { name: version, hash: sysv_hash(version), file: None };
+        let version = Sought::new(version, sysv_hash(version));
         Query { name, gnu_hash: gnu_hash(name), version: Wanted::Exactly { version, hidden: true }, class: Class::Plt }
     }
 
@@ -170,7 +188,7 @@ impl<'q> Query<'q> {
     /// The version asked for.
     pub fn version(&self) -> Option<&'q [u8]> {
         match self.version {
-            Wanted::Exactly { version, .. } => Some(version.name),
+            Wanted::Exactly { version, .. } => version.name(),
             _ => None,
         }
     }
@@ -280,9 +298,23 @@ impl<'a> SymbolTable<'a> {
         self.gnu.as_ref().map(GnuHash::filter)
     }
 
+    /// Whether a symbol of the hash table has this hash, whose bit 0 is unknown. No name is looked at.
+    pub fn holds_either(&self, hash: u32) -> bool {
+        self.gnu.as_ref().is_none_or(|gnu| gnu.holds_either(hash))
+    }
+
     /// Finds a definition that others may use.
     #[inline]
     pub fn find(&self, query: &Query<'_>) -> Option<Found> {
+        if self.filter().is_some_and(|filter| !filter.may_hold(query.gnu_hash)) {
+            return None;
+        }
+        self.find_unfiltered(query)
+    }
+
+    /// The same, where the filter is known to let the name pass.
+    #[inline]
+    pub fn find_unfiltered(&self, query: &Query<'_>) -> Option<Found> {
         let mut fallback = Fallback { symbol: None, count: 0 };
         let accept = |index: u32| self.accepts(index, query, &mut fallback);
         let found = match (&self.gnu, &self.sysv) {
@@ -291,18 +323,7 @@ impl<'a> SymbolTable<'a> {
             (None, None) => None,
         };
         let index = found.or(fallback.symbol.filter(|_| fallback.count == 1))?;
-        self.found(index)
-    }
-
-    fn found(&self, index: u32) -> Option<Found> {
-        let symbol = self.symbol(index)?;
-        Some(Found {
-            symbol: index,
-            vm: VmAddr(symbol.value),
-            size: symbol.size,
-            kind: symbol.symbol_kind(),
-            unique: symbol.bind() == STB_GNU_UNIQUE,
-        })
+        Some(self.symbol(index)?.found(index))
     }
 
     #[inline]
@@ -327,6 +348,30 @@ impl<'a> SymbolTable<'a> {
             },
         };
         accepted.then_some(index)
+    }
+
+    /// How many rows there are, whether or not the hash table covers them.
+    #[inline]
+    pub fn rows(&self) -> usize {
+        self.symbols.len()
+    }
+
+    /// What row `index` defines, and the hash of its name but for bit 0: for the plain case that most rows are, which is
+    /// a definition with a place in the image, that others may use and may take the place of.
+    #[inline]
+    pub fn plain(&self, index: u32) -> Option<(Found, u32)> {
+        let symbol = self.symbol(index)?;
+        let kind = match symbol.info {
+            GLOBAL_FUNC | WEAK_FUNC => SymbolKind::Code,
+            GLOBAL_OBJECT | WEAK_OBJECT => SymbolKind::Data,
+            _ => return None,
+        };
+        let section = u32::from(symbol.section);
+        if symbol.visibility() != STV_DEFAULT || symbol.value == 0 || section == SHN_UNDEF || section == SHN_ABS {
+            return None;
+        }
+        let found = Found { symbol: index, vm: VmAddr(symbol.value), size: symbol.size, kind, unique: false };
+        Some((found, self.gnu.as_ref()?.hint(index)?))
     }
 
     /// The import in row `index`, with what the image says about it.
@@ -438,19 +483,13 @@ impl<'a> ImportRow<'_, 'a> {
 
     /// The version it asks for.
     pub fn version(&self) -> Option<Version<'a>> {
-        let file = self.table.versions.file(self.version_row()?);
-        Some(Version { file, ..self.version_to_match()? })
+        let (versions, row) = (&self.table.versions, self.version_row()?);
+        Some(Version { name: versions.name(row)?, hash: row.hash, file: versions.file(row) })
     }
 
     fn version_row(&self) -> Option<&Row> {
         let versym = self.table.versym(self.index)?;
         self.table.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL)
-    }
-
-    /// The same without its file, which a definition is not compared with.
-    fn version_to_match(&self) -> Option<Version<'a>> {
-        let row = self.version_row()?;
-        Some(Version { name: self.table.versions.name(row)?, hash: row.hash, file: None })
     }
 
     /// Whether the image only refers to it.
@@ -471,27 +510,13 @@ impl<'a> ImportRow<'_, 'a> {
     /// The definition in the image itself, if it has one.
     pub fn own(&self) -> Option<Found> {
         let symbol = self.symbol;
-        let defined = symbol.is_defined() && (symbol.value != 0 || symbol.kind() == STT_TLS || symbol.binds_locally());
-        if defined || (symbol.is_defined() && u32::from(symbol.section) == SHN_ABS) {
-            return self.table.found(self.index);
-        }
-        None
+        let valued = symbol.value != 0 || symbol.kind() == STT_TLS || u32::from(symbol.section) == SHN_ABS;
+        (symbol.is_defined() && (valued || symbol.binds_locally())).then(|| symbol.found(self.index))
     }
 
     /// Whether that definition is the one to use, whatever comes before it in the scope.
     pub fn binds_locally(&self) -> bool {
         self.symbol.binds_locally()
-    }
-
-    /// Whether a lookup that reaches its own image ends at this very row.
-    pub fn is_found_by_its_own_lookup(&self, class: Class) -> bool {
-        self.symbol.is_defined() && self.symbol.is_visible(class)
-    }
-
-    /// The hash of its name but for bit 0, without touching the name: its own image's hash table stores it.
-    #[inline]
-    pub fn hash_hint(&self) -> Option<u32> {
-        self.table.gnu.as_ref()?.hint(self.index)
     }
 
     /// The lookup that answers it.
@@ -500,8 +525,8 @@ impl<'a> ImportRow<'_, 'a> {
     /// As [`ImportRow::name`]; a version index that neither `DT_VERNEED` nor `DT_VERDEF` has.
     pub fn query(&self, class: Class) -> Result<Query<'a>, ErrorKind> {
         let name = self.name()?;
-        let version = match self.version_to_match() {
-            Some(version) => Wanted::Exactly { version, hidden: false },
+        let version = match self.version_row() {
+            Some(row) => Wanted::Exactly { version: self.table.versions.sought(row), hidden: false },
             None if self.table.versym(self.index).is_some_and(|versym| versym & VERSION_INDEX > VERSION_GLOBAL) => {
                 let place = Place::Entry(u64::from(self.index));
                 return Err(ErrorKind::malformed("DT_VERSYM: an import has a version that no table defines", place));

@@ -29,6 +29,34 @@ pub(super) struct Row {
     sort: Sort,
 }
 
+/// A version to look for. Its name is read only where a hash agrees.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sought<'a> {
+    hash: u32,
+    name: Text<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Text<'a> {
+    Known(&'a [u8]),
+    /// Still unread, at this place of a string table.
+    At(Bytes<'a>, u32),
+}
+
+impl<'a> Sought<'a> {
+    pub(super) fn new(name: &'a [u8], hash: u32) -> Sought<'a> {
+        Sought { hash, name: Text::Known(name) }
+    }
+
+    /// Its name, if it can be read.
+    pub(super) fn name(&self) -> Option<&'a [u8]> {
+        match self.name {
+            Text::Known(name) => Some(name),
+            Text::At(strings, at) => strings.c_str(u64::from(at)),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Sort {
     #[default]
@@ -105,8 +133,20 @@ impl<'a> Versions<'a> {
 
     /// Whether a row is the version wanted.
     #[inline]
-    pub(super) fn is(&self, row: &Row, wanted: &Version<'_>) -> bool {
-        row.hash == wanted.hash && self.strings.c_str_is(u64::from(row.name), wanted.name)
+    pub(super) fn is(&self, row: &Row, wanted: &Sought<'_>) -> bool {
+        row.hash == wanted.hash
+            && match wanted.name {
+                Text::Known(name) => self.strings.c_str_is(u64::from(row.name), name),
+                // The table's own import, as often as not.
+                Text::At(strings, at) if std::ptr::eq(strings.0, self.strings.0) && at == row.name => true,
+                Text::At(..) => wanted.name().is_some_and(|name| self.strings.c_str_is(u64::from(row.name), name)),
+            }
+    }
+
+    /// A row as something to look for, in this file's tables or in others'.
+    #[inline]
+    pub(super) fn sought(&self, row: &Row) -> Sought<'a> {
+        Sought { hash: row.hash, name: Text::At(self.strings, row.name) }
     }
 
     /// The name of a row.
@@ -128,7 +168,8 @@ impl<'a> Versions<'a> {
 
     /// Whether the file defines this version.
     pub fn defines(&self, wanted: &Version<'_>) -> bool {
-        self.rows.iter().any(|row| row.sort == Sort::Defined && self.is(row, wanted))
+        let sought = Sought::new(wanted.name, wanted.hash);
+        self.rows.iter().any(|row| row.sort == Sort::Defined && self.is(row, &sought))
     }
 
     /// The versions that the file needs from others, in file order; those whose names cannot be read are left out.

@@ -12,21 +12,21 @@ use std::collections::BTreeMap;
 /// What the imports of one module are bound to, by symbol and class.
 ///
 /// Most symbols of a table are not imported, so the rows stand in order of their first use, and each class has an index
-/// of four bytes a symbol, a page at a time: what is not written to, the system need not provide.
+/// of four bytes a symbol, a block at a time: what is not written to, the system need not provide.
 #[derive(Clone, Debug, Default)]
 pub struct Bindings {
-    rows: Vec<(ImportId, Definition)>,
+    rows: Vec<Definition>,
     /// By class and symbol: the row's number, counted from 1, in blocks that exist once they are needed.
     index: [Vec<Block>; Class::COUNT],
 }
 
 /// Row numbers of [`BLOCK`] neighbours, or nothing.
 type Block = Vec<u32>;
-const BLOCK: usize = 1 << 10;
+const BLOCK: usize = 1 << 8;
 
 impl PartialEq for Bindings {
     fn eq(&self, other: &Bindings) -> bool {
-        self.rows == other.rows
+        self.iter().eq(other.iter())
     }
 }
 
@@ -41,25 +41,42 @@ impl Bindings {
     /// What `import` is bound to; [`Definition::Unused`] if it was never resolved.
     #[inline]
     pub fn get(&self, import: ImportId) -> Definition {
-        let block = self.index[import.class as usize].get(import.symbol as usize / BLOCK);
-        let number = block.and_then(|block| block.get(import.symbol as usize % BLOCK)).copied().unwrap_or(0);
-        self.rows.get((number as usize).wrapping_sub(1)).map_or(Definition::Unused, |&(_, definition)| definition)
+        self.rows.get((self.number(import) as usize).wrapping_sub(1)).copied().unwrap_or_default()
     }
 
+    /// The number of its row, from 1; 0 if it has none.
     #[inline]
-    fn set(&mut self, import: ImportId, definition: Definition) -> Result<(), Box<ErrorKind>> {
+    fn number(&self, import: ImportId) -> u32 {
+        let block = self.index[import.class as usize].get(import.symbol as usize / BLOCK);
+        block.and_then(|block| block.get(import.symbol as usize % BLOCK)).copied().unwrap_or(0)
+    }
+
+    /// Binds an import, unless it is bound already.
+    #[inline]
+    fn set_once(
+        &mut self,
+        import: ImportId,
+        find: impl FnOnce() -> Result<Definition, Box<ErrorKind>>,
+    ) -> Result<(), Box<ErrorKind>> {
         let (index, symbol) = (&mut self.index[import.class as usize], import.symbol as usize);
         if index.get(symbol / BLOCK).is_none_or(Vec::is_empty) {
             add_block(index, symbol / BLOCK)?;
         }
-        self.rows.push((import, definition));
-        index[symbol / BLOCK][symbol % BLOCK] = self.rows.len() as u32;
+        let number = &mut index[symbol / BLOCK][symbol % BLOCK];
+        if *number == 0 {
+            self.rows.push(find()?);
+            *number = self.rows.len() as u32;
+        }
         Ok(())
     }
 
-    /// All that are bound, in order of first use.
+    /// All that are bound, by class and symbol.
     pub fn iter(&self) -> impl Iterator<Item = (ImportId, Definition)> + '_ {
-        self.rows.iter().copied()
+        Class::ALL.into_iter().flat_map(move |class| {
+            let symbols = 0..(self.index[class as usize].len() * BLOCK) as u32;
+            let imports = symbols.map(move |symbol| ImportId { symbol, class });
+            imports.filter(|&import| self.number(import) != 0).map(|import| (import, self.get(import)))
+        })
     }
 }
 
@@ -135,46 +152,74 @@ pub(super) fn bind(group: &Group, inventory: &Inventory<'_>, resolve: Option<&dy
     })
 }
 
-/// One image of the search order.
+/// The search order.
+struct Scope<'t> {
+    entries: Vec<Entry<'t>>,
+    /// The hash filters of the images up to the first that has none, next to one another: an import asks most of them
+    /// and finds little.
+    filters: Vec<Filter<'t>>,
+}
+
 #[derive(Clone, Copy)]
 struct Entry<'t> {
-    /// The image's hash filter, next to its neighbours': a search asks most of them and finds little.
-    filter: Option<Filter<'t>>,
     provider: Provider,
     definitions: Definitions<'t>,
 }
 
-impl<'t> Entry<'t> {
-    fn new(provider: Provider, definitions: Definitions<'t>) -> Entry<'t> {
-        let filter = match definitions {
+impl Entry<'_> {
+    #[inline(never)]
+    fn holds(&self, hint: u32) -> bool {
+        match self.definitions {
+            Definitions::Table(table) => table.holds_either(hint),
+            Definitions::Names(_) => true,
+        }
+    }
+
+    /// The search of an image whose filter has let the name pass.
+    #[inline]
+    fn find(&self, query: &Query<'_>) -> Option<Found> {
+        match self.definitions {
+            Definitions::Table(table) => table.find_unfiltered(query),
+            Definitions::Names(find) => find(query.name()),
+        }
+    }
+}
+
+impl<'t> Scope<'t> {
+    fn new(entries: Vec<Entry<'t>>) -> Scope<'t> {
+        let filter = |entry: &Entry<'t>| match entry.definitions {
             Definitions::Table(table) => table.filter(),
             Definitions::Names(_) => None,
         };
-        Entry { filter, provider, definitions }
+        let filters = entries.iter().map_while(filter).collect();
+        Scope { entries, filters }
     }
 
-    /// Whether the image can be told not to define a name from its hash filter alone.
+    /// Whether the first `images` can be told not to define a name of this hash, whose bit 0 is unknown, by their hash
+    /// tables alone.
     #[inline]
-    fn excludes(&self, hint: u32) -> bool {
-        self.filter.is_some_and(|filter| !filter.may_hold_either(hint))
+    fn exclude(&self, images: usize, hint: u32) -> bool {
+        let Some(filters) = self.filters.get(..images) else { return false };
+        filters.iter().enumerate().all(|(at, filter)| !filter.may_hold_either(hint) || !self.entries[at].holds(hint))
     }
 
-    #[inline]
-    fn find(&self, query: &Query<'_>) -> Option<Found> {
-        if self.filter.is_some_and(|filter| !filter.may_hold(query.hash())) {
-            return None;
-        }
-        self.definitions.find(query)
+    fn find(&self, query: &Query<'_>) -> Answer {
+        let (filtered, rest) = self.entries.split_at(self.filters.len());
+        let candidates = self.filters.iter().zip(filtered).filter(|(filter, _)| filter.may_hold(query.hash()));
+        let answer = |entry: &Entry<'t>, found: Option<Found>| found.map(|found| (entry.provider, found));
+        let found = candidates.map(|(_, entry)| answer(entry, entry.find(query))).find(Option::is_some);
+        found.unwrap_or_else(|| rest.iter().find_map(|entry| answer(entry, entry.definitions.find(query))))
     }
 }
 
 /// The global scope, then the group's.
-fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'t>]) -> Vec<Entry<'t>> {
+fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'t>]) -> Scope<'t> {
     let host = (0u16..).zip(&inventory.host).filter(|(_, image)| image.global);
     let loaded = (0u16..).zip(&inventory.loaded).filter(|(_, image)| image.global);
+    let entry = |provider, definitions| Entry { provider, definitions };
     let mut scope: Vec<Entry<'t>> = Vec::new();
-    scope.extend(host.map(|(at, image)| Entry::new(Provider::Host(HostId(at)), image.definitions)));
-    scope.extend(loaded.map(|(at, image)| Entry::new(Provider::Loaded(InstanceId(at)), image.definitions)));
+    scope.extend(host.map(|(at, image)| entry(Provider::Host(HostId(at)), image.definitions)));
+    scope.extend(loaded.map(|(at, image)| entry(Provider::Loaded(InstanceId(at)), image.definitions)));
     for &provider in &group.scope {
         let definitions = match provider {
             Provider::New(id) => Definitions::Table(&tables[usize::from(id.0)]),
@@ -182,10 +227,10 @@ fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'
             Provider::Host(id) => inventory.host[usize::from(id.0)].definitions,
         };
         if !scope.iter().any(|entry| entry.provider == provider) {
-            scope.push(Entry::new(provider, definitions));
+            scope.push(entry(provider, definitions));
         }
     }
-    scope
+    Scope::new(scope)
 }
 
 /// Bytes of names in one error. Whoever is told of ten thousand undefined symbols does not miss the next.
@@ -195,7 +240,7 @@ const MOST_TEXT: usize = 1 << 20;
 const WORTH_REMEMBERING: usize = 12;
 
 struct Linker<'t, 'i> {
-    scope: Vec<Entry<'t>>,
+    scope: Scope<'t>,
     inventory: &'t Inventory<'i>,
     resolve: Option<&'t dyn Resolve>,
     supplied: Vec<Supplied>,
@@ -263,33 +308,40 @@ impl<'t> Linker<'t, '_> {
     ) -> Result<Bindings, ErrorKind> {
         let mut bindings = Bindings::with_room(module.plan.import_bound())?;
         self.names_left = symbols.names_bound();
-        let own = self.scope.iter().position(|entry| entry.provider == Provider::New(id)).unwrap_or(self.scope.len());
-        let context = Context { id, plan: &module.plan, name: &module.name, symbols, own };
+        let entries = &self.scope.entries;
+        let own = entries.iter().position(|entry| entry.provider == Provider::New(id)).unwrap_or(entries.len());
+        // What the linker bound to the module itself needs no search at all.
+        let before = if module.plan.flags.symbolic { 0 } else { own };
+        let context = Context { id, plan: &module.plan, name: &module.name, symbols };
+        let (rows, only_images) = (symbols.rows(), self.resolve.is_none());
         // A boxed error keeps the result of the common case in registers.
         let bound = module.plan.imports::<Box<ErrorKind>>(bytes, |import| {
-            let definition = self.import(&context, import)?;
-            bindings.set(import, definition)
+            if import.symbol as usize >= rows {
+                return Err(outside(import).into());
+            }
+            bindings.set_once(import, || {
+                // Most imports of a big library are its own definitions. Their hashes stand in its hash table, and if
+                // no image before it has such a hash, neither name nor version need be looked at.
+                if only_images
+                    && let Some((found, hint)) = symbols.plain(import.symbol)
+                    && self.scope.exclude(before, hint)
+                {
+                    return Ok(at(Provider::New(id), &found, import.class));
+                }
+                self.import(&context, import)
+            })
         });
         bound.map(|()| bindings).map_err(|kind| *kind)
     }
 
+    #[inline(never)]
     fn import(&mut self, context: &Context<'_, 't>, import: ImportId) -> Result<Definition, Box<ErrorKind>> {
         let row = context.symbols.import(import.symbol).ok_or_else(|| outside(import))?;
-        let own = row.own();
-        let here = Provider::New(context.id);
-        if let Some(found) = own.filter(|_| row.binds_locally()) {
-            return Ok(at(here, &found, import.class));
+        let class = import.class;
+        if let Some(found) = row.own().filter(|_| row.binds_locally()) {
+            return Ok(at(Provider::New(context.id), &found, class));
         }
-        // Most imports of a big C++ library are its own definitions. Their hashes stand in its hash table, and if no
-        // image before it can hold the name, neither the name nor the table need be looked at.
-        if let Some(found) = own.filter(|found| !found.unique && row.is_found_by_its_own_lookup(import.class))
-            && self.resolve.is_none()
-            && let Some(hint) = row.hash_hint()
-            && (context.plan.flags.symbolic || self.scope[..context.own].iter().all(|entry| entry.excludes(hint)))
-        {
-            return Ok(at(here, &found, import.class));
-        }
-        let query = row.query(import.class)?;
+        let query = row.query(class)?;
         // A name is read once an import, and could be the whole string table in each.
         let left = self.names_left.checked_sub(query.name().len() as u64);
         self.names_left = left.ok_or_else(|| endless_names(import))?;
@@ -298,7 +350,7 @@ impl<'t> Linker<'t, '_> {
             return Ok(self.supply(query.name(), Some(address)));
         }
         match self.search(context, &query) {
-            Some((provider, found)) => Ok(self.found(&query, provider, &found, import.class)),
+            Some((provider, found)) => Ok(self.found(&query, provider, &found, class)),
             None if self.inventory.replaced.contains(&query.name()) => Ok(self.supply(query.name(), None)),
             None if row.weak() => Ok(Definition::WeakNull),
             None => {
@@ -325,9 +377,8 @@ impl<'t> Linker<'t, '_> {
         {
             return Some((Provider::New(context.id), found));
         }
-        let scope = &self.scope;
-        let ask = || scope.iter().find_map(|entry| entry.find(query).map(|found| (entry.provider, found)));
-        if scope.len() < WORTH_REMEMBERING {
+        let ask = || self.scope.find(query);
+        if self.scope.entries.len() < WORTH_REMEMBERING {
             return ask();
         }
         let (hash, class, name, version) = (query.hash(), query.class(), query.name(), query.version());
@@ -381,8 +432,6 @@ struct Context<'c, 't> {
     plan: &'c LoadPlan,
     name: &'c str,
     symbols: &'c Symbols<'t>,
-    /// Its place in the scope.
-    own: usize,
 }
 
 #[cold]
