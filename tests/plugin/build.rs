@@ -33,6 +33,14 @@ pub(crate) fn passes_alone(test: &str) -> bool {
     here
 }
 
+/// The same, with one more value for it.
+#[track_caller]
+pub(crate) fn passes_alone_with(test: &str, name: &str, value: &Path) {
+    let built = plugin("greeter");
+    let folder = built.parent().expect("the folder that cargo built into");
+    Child::new(test).with("PLUGINS", folder).with(name, value).run().expect_success();
+}
+
 /// `target/debug/deps/plugin-…` lies in it.
 pub(crate) fn target_folder() -> PathBuf {
     let own = std::env::current_exe().expect("this test's own path");

@@ -4,6 +4,8 @@
 
 mod border;
 mod build;
+mod builds;
+mod example;
 mod generations;
 mod linked;
 mod rows;
