@@ -27,9 +27,8 @@ fn open_malformed() {
 }
 
 /// Malformed by the letter, and opened all the same: what comes of it, and why that is right.
-const FORGIVEN: &[(&str, &str, &str)] = &[
-    ("segments_not_ascending", "answer 42", "sorting them costs nothing, and forgives a linker that does not"),
-];
+const FORGIVEN: &[(&str, &str, &str)] =
+    &[("segments_not_ascending", "answer 42", "sorting them costs nothing, and forgives a linker that does not")];
 
 /// What is wrong with how the file was refused.
 fn complaint(file: &Malformed) -> Option<String> {
