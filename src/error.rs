@@ -377,6 +377,12 @@ pub enum ErrorKind {
         /// The name looked up.
         symbol: Vec<u8>,
     },
+    /// An archive has no such member.
+    #[error("no member {} in the archive", Name(.member))]
+    NoMember {
+        /// The name looked for.
+        member: Vec<u8>,
+    },
     /// Memory for `bytes` could not be had.
     #[error("out of memory: {bytes} bytes asked for")]
     OutOfMemory {

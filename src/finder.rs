@@ -1,15 +1,21 @@
 //! The finder that reads the system's folders.
 
-use crate::error::{ErrorKind, NotAnImage};
+use crate::addr::FileOffset;
+use crate::error::{ErrorKind, NotAnImage, Place};
 use crate::image::Image;
 use crate::ldcache::LdCache;
 use crate::link::{FileBytes, FileStamp, Finder, ImageBytes, ImageFile, LinkedModule};
 use crate::plan::{LoadPlan, SearchPaths};
 use crate::platform::unix::{self, FileKind};
-use crate::search::{Candidate, Outcome, Parent, Requester, SearchOptions, Source, Tried, candidates};
+use crate::room;
+use crate::search::{Candidate, Outcome, Parent, Requester, Route, SearchOptions, Tried, candidates};
+use crate::snapshot;
+use crate::source::SharedBytes;
 use std::cell::OnceCell;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// See [`Loader::edit_plans`](crate::Loader::edit_plans).
 pub(crate) type PlanEdit = dyn Fn(&str, &mut LoadPlan) + Send + Sync;
@@ -19,6 +25,8 @@ pub(crate) struct FolderFinder<'o> {
     options: &'o SearchOptions,
     executable: Executable<'o>,
     edit: Option<&'o PlanEdit>,
+    /// Whether what the caller asks for is copied first.
+    pub(crate) snapshot: bool,
     /// `ld.so.cache`, mapped when the first search gets that far.
     cache: OnceCell<Option<memmap2::Mmap>>,
 }
@@ -37,7 +45,7 @@ impl<'o> FolderFinder<'o> {
         executable: Executable<'o>,
         edit: Option<&'o PlanEdit>,
     ) -> FolderFinder<'o> {
-        FolderFinder { options, executable, edit, cache: OnceCell::new() }
+        FolderFinder { options, executable, edit, snapshot: false, cache: OnceCell::new() }
     }
 
     fn cache(&self) -> Option<LdCache<'_>> {
@@ -45,7 +53,7 @@ impl<'o> FolderFinder<'o> {
             let path = crate::platform::LIBRARY_CACHE.filter(|_| self.options.cache.is_some())?;
             let file = unix::open(Path::new(path)).ok()?;
             let (stamp, _) = unix::stat(&file).ok()?;
-            unix::map_file(&file, stamp.size).ok()
+            unix::map_file(&file, 0, stamp.size).ok()
         });
         LdCache::parse(map.as_deref()?).ok()
     }
@@ -58,8 +66,8 @@ impl Finder for FolderFinder<'_> {
         requester: Option<&LinkedModule>,
         parents: &[&LinkedModule],
     ) -> Result<ImageFile, ErrorKind> {
-        let origins: Vec<Option<PathBuf>> =
-            requester.iter().chain(parents).map(|module| origin(&module.path)).collect();
+        let is_root = requester.is_none();
+        let origins: Vec<Option<PathBuf>> = requester.iter().chain(parents).map(|module| origin_of(module)).collect();
         let Executable { name: program, path, search: paths } = self.executable;
         let program_origin = if paths.is_some_and(names_origin) { program_folder(path) } else { None };
         let program = Requester {
@@ -94,7 +102,8 @@ impl Finder for FolderFinder<'_> {
         });
         // The cache is mapped only where something before it may fail; a path never needs it.
         let cache = if name.contains(&b'/') { None } else { self.cache() };
-        search(name, &requester, self.options, cache.as_ref())
+        let found = search(name, &requester, self.options, cache.as_ref())?;
+        if self.snapshot && is_root { snapshot::of(found) } else { Ok(found) }
     }
 
     fn stamp(&mut self, path: &Path) -> Option<FileStamp> {
@@ -124,7 +133,7 @@ fn search(
                 continue;
             }
         };
-        let is_path = source == Source::Path;
+        let is_path = source == Route::Path;
         match open(&path) {
             Ok((stamp, bytes)) => match unsuitable(&bytes) {
                 Some(outcome) if !is_path => tried.push(Tried { path, source, outcome }),
@@ -153,8 +162,20 @@ enum OpenError {
     Kind(NotAnImage),
 }
 
+impl OpenError {
+    fn at(self, path: &Path) -> ErrorKind {
+        match self {
+            OpenError::Io(source) => ErrorKind::Io { call: "open", path: path.to_owned(), source },
+            OpenError::Kind(kind) => ErrorKind::NotAnImage(kind),
+        }
+    }
+}
+
 fn open(path: &Path) -> Result<(FileStamp, FileBytes), OpenError> {
-    let file = unix::open(path).map_err(OpenError::Io)?;
+    read(Arc::new(unix::open(path).map_err(OpenError::Io)?))
+}
+
+fn read(file: Arc<File>) -> Result<(FileStamp, FileBytes), OpenError> {
     let (stamp, kind) = unix::stat(&file).map_err(OpenError::Io)?;
     match kind {
         FileKind::Folder => return Err(OpenError::Kind(NotAnImage::Folder)),
@@ -163,8 +184,73 @@ fn open(path: &Path) -> Result<(FileStamp, FileBytes), OpenError> {
         FileKind::Regular if stamp.size == 0 => return Err(OpenError::Kind(NotAnImage::Empty)),
         FileKind::Regular => {}
     }
-    let map = unix::map_file(&file, stamp.size).map_err(OpenError::Io)?;
-    Ok((stamp, FileBytes { bytes: ImageBytes::Mapped(map), file: Some(file) }))
+    let map = unix::map_file(&file, 0, stamp.size).map_err(OpenError::Io)?;
+    let bytes = FileBytes { bytes: ImageBytes::Mapped(map), file: Some(file), offset: 0, file_size: stamp.size };
+    Ok((stamp, bytes))
+}
+
+fn given(path: &Path, stamp: FileStamp, bytes: FileBytes) -> ImageFile {
+    ImageFile { path: path.to_owned(), source: Route::Given, tried: Vec::new(), stamp, bytes }
+}
+
+/// The file at a path.
+///
+/// # Errors
+/// What the system says, or what it is that is no regular file.
+pub(crate) fn open_path(path: &Path) -> Result<ImageFile, ErrorKind> {
+    open(path).map(|(stamp, bytes)| given(path, stamp, bytes)).map_err(|error| error.at(path))
+}
+
+/// A file that is open, called `name`.
+///
+/// # Errors
+/// As [`open_path`].
+pub(crate) fn open_file(name: &Path, file: Arc<File>) -> Result<ImageFile, ErrorKind> {
+    read(file).map(|(stamp, bytes)| given(name, stamp, bytes)).map_err(|error| error.at(name))
+}
+
+/// Bytes in memory, called `name`.
+///
+/// # Errors
+/// There are none.
+pub(crate) fn open_bytes(name: &Path, bytes: SharedBytes, stamp: FileStamp) -> Result<ImageFile, ErrorKind> {
+    if bytes.is_empty() {
+        return Err(ErrorKind::NotAnImage(NotAnImage::Empty));
+    }
+    let range = 0..bytes.len();
+    let bytes = FileBytes { bytes: ImageBytes::Shared { bytes, range }, file: None, offset: 0, file_size: 0 };
+    Ok(given(name, stamp, bytes))
+}
+
+/// The part of a file of which all was opened.
+///
+/// # Errors
+/// It reaches beyond the end, or is empty.
+pub(crate) fn part(whole: ImageFile, offset: u64, size: u64) -> Result<ImageFile, ErrorKind> {
+    if offset == 0 && size == whole.bytes.len() as u64 {
+        return Ok(whole);
+    }
+    crate::bytes::Bytes(&whole.bytes).slice(offset, size).ok_or_else(|| {
+        ErrorKind::malformed("a part of the file that lies outside it", Place::File(FileOffset(offset)))
+    })?;
+    if size == 0 {
+        return Err(ErrorKind::NotAnImage(NotAnImage::Empty));
+    }
+    let ImageFile { path, stamp, bytes, .. } = &whole;
+    let (stamp, file) = (FileStamp { offset, ..*stamp }, bytes.file.clone());
+    let part = match (&bytes.bytes, &file) {
+        (ImageBytes::Mapped(_), Some(file)) => {
+            let map = unix::map_file(file, offset, size);
+            ImageBytes::Mapped(map.map_err(|source| ErrorKind::Io { call: "mmap", path: path.clone(), source })?)
+        }
+        (ImageBytes::Shared { bytes, .. }, _) => {
+            // Both fit, since the slice above does.
+            ImageBytes::Shared { bytes: Arc::clone(bytes), range: offset as usize..(offset + size) as usize }
+        }
+        (bytes, _) => ImageBytes::Owned(room::copy(&bytes[offset as usize..(offset + size) as usize])?),
+    };
+    let bytes = FileBytes { bytes: part, file, offset, file_size: whole.bytes.file_size };
+    Ok(ImageFile { stamp, bytes, ..whole })
 }
 
 /// Why a search passes over the file: it is for another machine, or no shared object at all. Other faults end the
@@ -187,8 +273,8 @@ pub(crate) fn unchanged(image: &ImageFile) -> Result<(), ErrorKind> {
     let Some(file) = &image.bytes.file else { return Ok(()) };
     let failed = |source| ErrorKind::Io { call: "fstat", path: image.path.clone(), source };
     let (now, _) = unix::stat(file).map_err(failed)?;
-    if now.size != image.stamp.size {
-        return Err(ErrorKind::Changed { size: now.size, expected: image.stamp.size });
+    if now.size != image.bytes.file_size {
+        return Err(ErrorKind::Changed { size: now.size, expected: image.bytes.file_size });
     }
     Ok(())
 }
@@ -202,6 +288,13 @@ fn names_origin(paths: &SearchPaths) -> bool {
 fn program_folder(started_by: Option<&Path>) -> Option<PathBuf> {
     let known = || started_by.filter(|path| path.is_absolute()).map(Path::to_owned);
     std::env::current_exe().ok().or_else(known).as_deref().and_then(origin)
+}
+
+/// What `$ORIGIN` stands for in a module. What the caller gave under a name that is no full path is in no folder: least of
+/// all in the working one.
+fn origin_of(module: &LinkedModule) -> Option<PathBuf> {
+    let in_a_folder = module.source != Route::Given || module.path.is_absolute();
+    in_a_folder.then(|| origin(&module.path)).flatten()
 }
 
 /// The folder of an object: what `$ORIGIN` stands for.

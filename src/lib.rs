@@ -37,12 +37,15 @@ pub mod plan;
 mod room;
 
 // Plans → link plan: what is needed, where it is found, what it binds to.
+mod archive;
 pub mod audit;
 mod finder;
 pub mod ldcache;
 pub mod link;
 pub mod render;
 pub mod search;
+mod snapshot;
+mod source;
 
 // Link plan → running code. The files that may hold `unsafe` are listed in docs/UNSAFE.md.
 mod ledger;
@@ -78,4 +81,5 @@ pub use runtime::StaticTls;
 pub use sideload_plugin::abi;
 #[cfg(feature = "macros")]
 pub use sideload_plugin::{Api, Stable, Typed, export, init, plugin};
+pub use source::Source;
 pub use stage::{Mapped, Relocated, Resolved, Sealed};

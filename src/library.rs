@@ -9,7 +9,8 @@ use crate::loader::Loader;
 use crate::plan::{Export, Found, Query, Symbols};
 use crate::registry::Member;
 use crate::runtime::image;
-use std::ffi::{CStr, CString, OsStr};
+use crate::source::Source;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -74,7 +75,7 @@ impl Library {
     }
 
     /// Opens a library with the default [`Loader`]: a name is searched for as the system's loader would, a path (with a
-    /// slash) is opened as it is.
+    /// slash) is opened as it is. For bytes, open files and archives see [`Source`].
     ///
     /// # Errors
     /// As [`Loader::open`].
@@ -94,9 +95,9 @@ impl Library {
     /// # Ok(())
     /// # }
     /// ```
-    pub unsafe fn open(name: impl AsRef<OsStr>) -> Result<Library, Error> {
+    pub unsafe fn open(source: impl Into<Source>) -> Result<Library, Error> {
         // SAFETY: the caller's promise is the same.
-        unsafe { Loader::new().open(name) }
+        unsafe { Loader::new().open(source) }
     }
 
     /// The same as [`Library::open`], under the name that libloading gives it.
@@ -106,9 +107,9 @@ impl Library {
     ///
     /// # Safety
     /// As [`Loader::open`].
-    pub unsafe fn new(name: impl AsRef<OsStr>) -> Result<Library, Error> {
+    pub unsafe fn new(source: impl Into<Source>) -> Result<Library, Error> {
         // SAFETY: the caller's promise is the same.
-        unsafe { Library::open(name) }
+        unsafe { Library::open(source) }
     }
 
     /// Looks a symbol up by name, in the library and then in what it needs: the default version of it.

@@ -16,9 +16,10 @@ pub use bind::{Bindings, Supplied};
 
 use crate::error::{Error, ErrorKind, Stage};
 use crate::plan::{Found, LoadPlan, Query, Symbols};
-use crate::search::{Source, Tried};
+use crate::search::{Route, Tried};
 use crate::symbol::{HostId, InstanceId, ModuleId, Provider, Resolve};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What tells one file from another, also after it was replaced under the same name: a replaced file may well get the
 /// same inode again. The time of the inode's own last change is left out: a new hard link changes it, and the file is
@@ -33,6 +34,8 @@ pub struct FileStamp {
     pub size: u64,
     /// Time of the last change of the content, in nanoseconds since 1970.
     pub modified: i64,
+    /// Where in the file the image begins: 0 unless it is a part of one, as of an archive.
+    pub offset: u64,
 }
 
 /// Where definitions of an image that is already in the process can be looked up.
@@ -93,7 +96,7 @@ pub struct ImageFile {
     /// Where it was found.
     pub path: PathBuf,
     /// How.
-    pub source: Source,
+    pub source: Route,
     /// What was passed over on the way.
     pub tried: Vec<Tried>,
     /// Its identity.
@@ -105,10 +108,14 @@ pub struct ImageFile {
 /// The bytes of an image file, and the file to map them from.
 #[derive(Debug)]
 pub struct FileBytes {
-    /// What the file holds.
+    /// What the file holds, or the part of it that is the image.
     pub bytes: ImageBytes,
     /// The open file; without one, segments are copied.
-    pub file: Option<std::fs::File>,
+    pub file: Option<Arc<std::fs::File>>,
+    /// Where in that file the bytes begin. Segments are copied where this is not the beginning of a page.
+    pub offset: u64,
+    /// The size of that file when it was opened.
+    pub file_size: u64,
 }
 
 /// The bytes of an image file. They do not move when this does.
@@ -118,6 +125,13 @@ pub enum ImageBytes {
     Mapped(memmap2::Mmap),
     /// Held in memory.
     Owned(Vec<u8>),
+    /// A part of what the caller holds in memory.
+    Shared {
+        /// All of it.
+        bytes: Arc<std::borrow::Cow<'static, [u8]>>,
+        /// The part: one that reaches beyond the end is empty.
+        range: std::ops::Range<usize>,
+    },
 }
 
 impl std::ops::Deref for FileBytes {
@@ -137,6 +151,7 @@ impl std::ops::Deref for ImageBytes {
         match self {
             ImageBytes::Mapped(map) => map,
             ImageBytes::Owned(bytes) => bytes,
+            ImageBytes::Shared { bytes, range } => bytes.get(range.clone()).unwrap_or_default(),
         }
     }
 }
@@ -171,7 +186,7 @@ pub struct LinkedModule {
     /// The same, for the system.
     pub path: PathBuf,
     /// How it was found.
-    pub source: Source,
+    pub source: Route,
     /// What was passed over on the way.
     pub tried: Vec<Tried>,
     /// Its identity.
@@ -235,18 +250,26 @@ pub struct Linked {
     pub files: Vec<ImageFile>,
 }
 
-/// Links `name` and everything that it needs.
+/// What a link begins with.
+pub enum Root<'r> {
+    /// A name that the finder knows how to find.
+    Name(&'r [u8]),
+    /// A file that was found already.
+    File(Box<ImageFile>),
+}
+
+/// Links what `root` stands for and everything that it needs.
 ///
 /// # Errors
 /// What cannot be found, planned or resolved: all undefined symbols are in one error, and so are all missing versions.
 pub fn link(
-    name: &[u8],
+    root: Root<'_>,
     inventory: &Inventory<'_>,
     finder: &mut dyn Finder,
     resolve: Option<&dyn Resolve>,
     max_span: u64,
 ) -> Result<Linked, Error> {
-    let group = group::collect(name, inventory, finder, max_span)?;
+    let group = group::collect(root, inventory, finder, max_span)?;
     let init_order = order::init_order(&group.modules);
     let bound = bind::bind(&group, inventory, resolve)?;
     let plan = LinkPlan {

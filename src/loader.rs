@@ -5,18 +5,18 @@ use crate::audit::Policy;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::finder::{Executable, FolderFinder, PlanEdit};
 use crate::library::Library;
-use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, LinkedModule, Present};
+use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, LinkedModule, Present, Root};
 use crate::plan::{LoadPlan, Query};
 use crate::plugin;
 use crate::registry::{ClaimError, NeedRef, REGISTRY, Snapshot};
 use crate::runtime::host::{self, HostImages};
 use crate::runtime::{image, replace};
 use crate::search::{SearchOptions, parse_library_path};
+use crate::source::Source;
 use crate::stage::{Group, Mapped};
 use crate::symbol::{HostId, InstanceId, Provider, Resolve};
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The largest span that is mapped unless told otherwise.
@@ -186,26 +186,26 @@ impl Loader {
         }
     }
 
-    /// Finds, plans and links `name` and all that it needs: everything that can be decided without mapping anything.
+    /// Finds, plans and links `source` and all that it needs: everything that can be decided without mapping anything.
     ///
-    /// A name without a slash is searched for; one with a slash is a path.
+    /// A name without a slash is searched for; one with a slash is a path. For bytes, open files and archives see
+    /// [`Source`].
     ///
     /// # Errors
     /// Whatever is not found, malformed, refused or undefined.
-    pub fn link(&self, name: impl AsRef<OsStr>) -> Result<Link, Error> {
-        let name = name.as_ref().as_bytes().to_vec();
-        let text = String::from_utf8_lossy(&name).into_owned();
+    pub fn link(&self, source: impl Into<Source>) -> Result<Link, Error> {
+        let source = source.into();
         if host::exiting() {
-            return Err(ErrorKind::Exiting.at(text, Stage::Find));
+            return Err(ErrorKind::Exiting.at(source.to_string(), Stage::Find));
         }
-        let host = host::images().map_err(|kind| kind.at(&text, Stage::Link))?;
+        let host = host::images().map_err(|kind| kind.at(source.to_string(), Stage::Link))?;
         prepare(&host);
         let snapshot = REGISTRY.snapshot();
-        let linked = self.link_with(&name, &host, snapshot)?;
-        Ok(Link { loader: self.clone(), name, host, snapshot, linked })
+        let linked = self.link_with(&source, &host, snapshot)?;
+        Ok(Link { loader: self.clone(), source, host, snapshot, linked })
     }
 
-    fn link_with(&self, name: &[u8], host: &HostImages, snapshot: &Snapshot) -> Result<Linked, Error> {
+    fn link_with(&self, source: &Source, host: &HostImages, snapshot: &Snapshot) -> Result<Linked, Error> {
         let statics = |name: &[u8]| host.main().and_then(|image| image.find(&Query::by_name(name)));
         let needs: Vec<Vec<Provider>> =
             snapshot.instances.iter().map(|instance| providers(&instance.needs, host, snapshot)).collect();
@@ -216,10 +216,15 @@ impl Loader {
             search: Some(&main.search),
         });
         let mut finder = FolderFinder::new(&self.search, executable, self.edit.as_deref());
-        link::link(name, &inventory, &mut finder, self.resolve.as_deref(), self.max_span)
+        finder.snapshot = source.is_snapshot();
+        let root = match source.as_name() {
+            Some(name) => Root::Name(name),
+            None => Root::File(Box::new(source.read()?)),
+        };
+        link::link(root, &inventory, &mut finder, self.resolve.as_deref(), self.max_span)
     }
 
-    /// Opens `name`: finds it, plans it and all that it needs, and maps, relocates, seals and initialises what the
+    /// Opens `source`, a name or something else ([`Source`]): finds it, plans it and all that it needs, and maps, relocates, seals and initialises what the
     /// process does not have yet.
     ///
     /// # Errors
@@ -228,9 +233,9 @@ impl Loader {
     /// # Safety
     /// Runs the resolvers and initialisers of every module that is loaded: the caller vouches for what they do, as
     /// for any code that is linked in.
-    pub unsafe fn open(&self, name: impl AsRef<OsStr>) -> Result<Library, Error> {
+    pub unsafe fn open(&self, source: impl Into<Source>) -> Result<Library, Error> {
         let sealed = {
-            let relocated = self.link(name)?.map()?.relocate()?;
+            let relocated = self.link(source)?.map()?.relocate()?;
             // SAFETY: the caller vouches for the modules' code.
             unsafe { relocated.run_resolvers() }?.seal()?
         };
@@ -251,7 +256,7 @@ impl std::fmt::Debug for Loader {
 /// A linked group: nothing is mapped yet, and everything is decided.
 pub struct Link {
     loader: Loader,
-    name: Vec<u8>,
+    source: Source,
     host: Arc<HostImages>,
     snapshot: &'static Snapshot,
     linked: Linked,
@@ -326,13 +331,12 @@ impl Link {
                     });
                 }
                 Err(ClaimError::Moved) => {
-                    let Link { loader, name, .. } = self;
-                    self = loader.link(OsStr::from_bytes(&name))?;
+                    let Link { loader, source, .. } = self;
+                    self = loader.link(source)?;
                 }
                 Err(ClaimError::Cycle) => {
                     let chain = plan.modules.iter().map(|module| module.name.clone()).collect();
-                    let name = String::from_utf8_lossy(&self.name).into_owned();
-                    return Err(ErrorKind::InitCycle { chain }.at(name, Stage::Admit));
+                    return Err(ErrorKind::InitCycle { chain }.at(self.source.to_string(), Stage::Admit));
                 }
             }
         }
@@ -398,9 +402,4 @@ fn providers(needs: &[NeedRef], host: &HostImages, snapshot: &Snapshot) -> Vec<P
         }
     };
     needs.iter().filter_map(place).collect()
-}
-
-/// A path for the file that a plugin or a caller names, never searched for.
-pub(crate) fn as_path(path: &Path) -> PathBuf {
-    if path.as_os_str().as_bytes().contains(&b'/') { path.to_owned() } else { Path::new(".").join(path) }
 }

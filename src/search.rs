@@ -141,12 +141,12 @@ pub struct Candidate {
     /// Relative only if what named it is: then it counts from the working folder.
     pub path: PathBuf,
     /// What named it.
-    pub source: Source,
+    pub source: Route,
 }
 
 /// What led to a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum Route {
     /// The name itself, which has a slash.
     Path,
     /// `DT_RPATH` of the named object.
@@ -165,6 +165,8 @@ pub enum Source {
     Cache,
     /// [`SearchOptions::default_folders`].
     DefaultFolder,
+    /// No search: the caller gave bytes, an open file, or a part of one.
+    Given,
 }
 
 /// A path that was not taken, and why. Displays as one line.
@@ -173,7 +175,7 @@ pub struct Tried {
     /// The path; with its `$` tokens as written, if they could not be expanded.
     pub path: PathBuf,
     /// What named it.
-    pub source: Source,
+    pub source: Route,
     /// Why it was passed over.
     pub outcome: Outcome,
 }
@@ -217,7 +219,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path => f.write_str("the name is a path"),
@@ -228,6 +230,7 @@ impl fmt::Display for Source {
             Self::Runpath { of } => write!(f, "RUNPATH of {of}"),
             Self::Cache => f.write_str("ld.so.cache"),
             Self::DefaultFolder => f.write_str("default folder"),
+            Self::Given => f.write_str("given by the caller"),
         }
     }
 }
@@ -271,7 +274,7 @@ pub fn candidates<'a>(
         // Made only when reached: a search of the cache is the dearest step, and RPATH may have answered.
         let cached = std::iter::once_with(move || in_cache(name, requester, options, cache?)).flatten();
         let defaults = options.default_folders.iter().filter(|_| !requester.no_default_folders);
-        let defaults = defaults.map(|folder| Folder::new(Cow::Borrowed(folder), Source::DefaultFolder));
+        let defaults = defaults.map(|folder| Folder::new(Cow::Borrowed(folder), Route::DefaultFolder));
         let in_folders = |folder: Folder<'a>| folder.candidates(name, &options.hwcaps);
         let before = rpaths.chain(library_path).chain(runpath).flat_map(in_folders);
         before.chain(cached).chain(defaults.flat_map(in_folders))
@@ -294,8 +297,8 @@ pub fn parse_library_path(text: &[u8], executable: Option<&Path>, options: &Sear
 /// A name with a slash: itself, its tokens expanded for the requester (glibc does so for `DT_NEEDED`).
 fn named_path(name: &[u8], requester: &Requester<'_>, options: &SearchOptions) -> Result<Candidate, Tried> {
     match expand(name, requester.origin, options) {
-        Ok(path) => Ok(Candidate { path: to_path(&path), source: Source::Path }),
-        Err(outcome) => Err(Tried { path: to_path(name), source: Source::Path, outcome }),
+        Ok(path) => Ok(Candidate { path: to_path(&path), source: Route::Path }),
+        Err(outcome) => Err(Tried { path: to_path(name), source: Route::Path, outcome }),
     }
 }
 
@@ -307,7 +310,7 @@ fn in_cache(
 ) -> Option<Result<Candidate, Tried>> {
     let path = to_path(cache.find(name, options.cache?, &options.hwcaps)?);
     let refused = requester.no_default_folders && options.default_folders.iter().any(|folder| path.starts_with(folder));
-    let (source, outcome) = (Source::Cache, Outcome::NoDefaultFolders);
+    let (source, outcome) = (Route::Cache, Outcome::NoDefaultFolders);
     Some(if refused { Err(Tried { path, source, outcome }) } else { Ok(Candidate { path, source }) })
 }
 
@@ -336,7 +339,7 @@ impl<'a> List<'a> {
         let elements = self.text.split(|&byte| byte == b':').filter(move |_| !self.text.is_empty());
         elements.map(move |element| {
             let of = self.of.to_owned();
-            let source = if self.is_rpath { Source::Rpath { of } } else { Source::Runpath { of } };
+            let source = if self.is_rpath { Route::Rpath { of } } else { Route::Runpath { of } };
             match expand(element, self.origin, options) {
                 Ok(path) => Folder::new(Cow::Owned(to_path(&path)), source),
                 Err(outcome) => Folder { path: Cow::Owned(to_path(element)), source, refused: Some(outcome) },
@@ -348,18 +351,18 @@ impl<'a> List<'a> {
 /// A folder to look in, or one not to look in.
 struct Folder<'a> {
     path: Cow<'a, Path>,
-    source: Source,
+    source: Route,
     refused: Option<Outcome>,
 }
 
 impl<'a> Folder<'a> {
-    fn new(path: Cow<'a, Path>, source: Source) -> Self {
+    fn new(path: Cow<'a, Path>, source: Route) -> Self {
         Folder { path, source, refused: None }
     }
 
     fn library_path(path: &'a Path, options: &SearchOptions) -> Self {
         let refused = options.secure.then_some(Outcome::Secure);
-        Folder { path: Cow::Borrowed(path), source: Source::LibraryPath, refused }
+        Folder { path: Cow::Borrowed(path), source: Route::LibraryPath, refused }
     }
 
     /// `name` in its `glibc-hwcaps` subfolders and in itself; a refused folder is reported once.
@@ -556,7 +559,7 @@ mod tests {
         assert!(Outcome::Unreadable(5).ends_search());
         for (outcome, text, ends) in cases {
             assert_eq!((outcome.to_string().as_str(), outcome.ends_search()), (*text, *ends));
-            let tried = Tried { path: "/a".into(), source: Source::Cache, outcome: *outcome };
+            let tried = Tried { path: "/a".into(), source: Route::Cache, outcome: *outcome };
             assert_eq!(tried.to_string(), format!("/a (ld.so.cache): {text}"));
         }
     }

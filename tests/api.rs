@@ -345,7 +345,7 @@ fn errors_say_module_stage_and_cause() {
     assert!(std::error::Error::source(&error).is_none());
 }
 
-fn open_plugin(path: impl AsRef<Path>) -> Result<Plugin, Error> {
+fn open_plugin(path: impl Into<sideload::Source>) -> Result<Plugin, Error> {
     // SAFETY: the fixtures' initialisers are made to be run.
     unsafe { Plugin::open(path) }
 }

@@ -1,6 +1,6 @@
 //! Which images a group consists of: the opened one and, breadth-first, all that it needs.
 
-use super::{FileStamp, Finder, ImageFile, Inventory, LinkedModule, Present, too_many};
+use super::{FileStamp, Finder, ImageFile, Inventory, LinkedModule, Present, Root, too_many};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::plan::{LoadPlan, Machine};
 use crate::symbol::{HostId, InstanceId, ModuleId, Name, Provider};
@@ -33,13 +33,16 @@ pub(super) struct Group {
 
 /// Finds and plans all images of the group.
 pub(super) fn collect(
-    name: &[u8],
+    root: Root<'_>,
     inventory: &Inventory<'_>,
     finder: &mut dyn Finder,
     max_span: u64,
 ) -> Result<Group, Error> {
     let mut collector = Collector { inventory, finder, max_span, modules: Vec::new(), files: Vec::new() };
-    let root = collector.provide(name, None)?;
+    let root = match root {
+        Root::Name(name) => collector.provide(name, None)?,
+        Root::File(file) => collector.take(*file, None)?,
+    };
     let mut scope = vec![root];
     let mut next = 0;
     while next < scope.len() {
@@ -112,6 +115,11 @@ impl Collector<'_, '_> {
             .finder
             .find(name, requester, parents.get(1..).unwrap_or_default())
             .map_err(|kind| explain(kind, requester).at(Name(name).to_string(), Stage::Find))?;
+        self.take(file, parent)
+    }
+
+    /// What a file that was found stands for: an image that is there, or a new module.
+    fn take(&mut self, file: ImageFile, parent: Option<ModuleId>) -> Result<Provider, Error> {
         if let Some(provider) = self.by_stamp(&file.stamp) {
             return Ok(provider);
         }

@@ -37,8 +37,10 @@ impl HostMemory {
             HostMemory { reservation, span, writable: Vec::new(), current: VmRange::default(), pending: Vec::new() };
         for region in &plan.regions {
             match &source.file {
-                Some(file) => memory.map_region(plan, region, file, source, page)?,
-                None => memory.copy_region(region, source, page)?,
+                Some(file) if source.offset.is_multiple_of(page) => {
+                    memory.map_region(plan, region, file, source, page)?
+                }
+                _ => memory.copy_region(region, source, page)?,
             }
             if region.prot.write {
                 memory.writable.push(region.vm);
@@ -56,9 +58,10 @@ impl HostMemory {
         plan: &LoadPlan,
         region: &Region,
         file: &File,
-        bytes: &[u8],
+        source: &FileBytes,
         page: u64,
     ) -> Result<(), ErrorKind> {
+        let bytes: &[u8] = source;
         let whole = region.vm.pages(page).ok_or(ErrorKind::OutsideImage { what: "segment", range: region.vm })?;
         let backed = region.file_backed();
         // Pages behind the file's end would kill with SIGBUS. A front end has checked this; an edited plan may be off.
@@ -78,6 +81,8 @@ impl HostMemory {
             let zero_tail = tail > 0 && region.vm.end() > backed.end();
             let prot = if zero_tail && !region.prot.write { Prot::READ_WRITE } else { region.prot };
             let populate = prot.write && plan.touches_most_pages(region, bytes, page);
+            let from =
+                from.checked_add(source.offset).ok_or(ErrorKind::OutsideImage { what: "segment", range: backed })?;
             self.reservation.map(self.offset(pages.start), pages.size, prot, file, from, populate)?;
             if zero_tail {
                 self.zero_bytes(backed.end(), tail);

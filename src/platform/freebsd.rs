@@ -1,5 +1,7 @@
 //! FreeBSD: compiled and linted, not run (see README).
 
+use std::fs::File;
+
 /// There is no such flag: pages are filled by faults.
 pub(crate) const POPULATE: libc::c_int = 0;
 
@@ -41,6 +43,16 @@ pub(crate) fn auxv(kind: Auxv) -> Option<u64> {
     // SAFETY: the buffer is eight bytes long, as the length says.
     let failed = unsafe { elf_aux_info(key, (&raw mut value).cast(), size_of::<u64>() as libc::c_int) };
     (failed == 0 && value != 0).then_some(value)
+}
+
+/// There is none that this library knows how to seal.
+pub(crate) fn sealable_file() -> Option<File> {
+    None
+}
+
+/// Not reached: there is no such file.
+pub(crate) fn seal(_: &File) -> bool {
+    false
 }
 
 /// A number that tells this thread from all others alive.

@@ -1,6 +1,8 @@
 //! Linux.
 
 pub(crate) mod threads;
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
 
 /// `MAP_POPULATE`: fill the page tables in the call, instead of one fault a page later.
 pub(crate) const POPULATE: libc::c_int = libc::MAP_POPULATE;
@@ -35,6 +37,21 @@ pub(crate) fn auxv(kind: Auxv) -> Option<u64> {
     // SAFETY: getauxval only reads the vector that the kernel gave the process.
     let value = unsafe { libc::getauxval(key) };
     (value != 0).then_some(value as u64)
+}
+
+/// A file in memory that can be sealed (`memfd_create(2)`), if the system allows it.
+pub(crate) fn sealable_file() -> Option<File> {
+    // SAFETY: the name is a C string, and only for people.
+    let fd = unsafe { libc::memfd_create(c"sideload".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
+    // SAFETY: the descriptor was made just now and has no other owner.
+    (fd >= 0).then(|| unsafe { File::from_raw_fd(fd) })
+}
+
+/// Fixes size and content of such a file for good.
+pub(crate) fn seal(file: &File) -> bool {
+    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+    // SAFETY: the descriptor is open, and the argument is a number.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) == 0 }
 }
 
 /// A number that tells this thread from all others alive.

@@ -1,5 +1,7 @@
 //! macOS: compiled and linted, not run (see README). There are no ELF images in the process and no auxiliary vector.
 
+use std::fs::File;
+
 /// There is no such flag: pages are filled by faults.
 pub(crate) const POPULATE: libc::c_int = 0;
 
@@ -25,6 +27,16 @@ pub(crate) fn auxv(kind: Auxv) -> Option<u64> {
     // SAFETY: issetugid has no preconditions.
     let secure = || unsafe { libc::issetugid() } != 0;
     (kind == Auxv::Secure && secure()).then_some(1)
+}
+
+/// There is none that this library knows how to seal.
+pub(crate) fn sealable_file() -> Option<File> {
+    None
+}
+
+/// Not reached: there is no such file.
+pub(crate) fn seal(_: &File) -> bool {
+    false
 }
 
 /// A number that tells this thread from all others alive.

@@ -66,6 +66,7 @@ pub(crate) fn stat(file: &File) -> io::Result<(FileStamp, FileKind)> {
         inode: raw.st_ino as u64,
         size: raw.st_size as u64,
         modified: nanoseconds(raw.st_mtime as i64, raw.st_mtime_nsec as i64),
+        offset: 0,
     };
     let kind = match raw.st_mode & libc::S_IFMT {
         libc::S_IFREG => FileKind::Regular,
@@ -76,11 +77,11 @@ pub(crate) fn stat(file: &File) -> io::Result<(FileStamp, FileKind)> {
 }
 
 /// Maps a whole file for reading. `size` is what `fstat` said.
-pub(crate) fn map_file(file: &File, size: u64) -> io::Result<memmap2::Mmap> {
+pub(crate) fn map_file(file: &File, offset: u64, size: u64) -> io::Result<memmap2::Mmap> {
     let length = usize::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     // SAFETY: the mapping is private and read-only. That another process changes the file meanwhile is the documented
     // limit of loading from a file; every value read from it is checked after the read.
-    unsafe { memmap2::MmapOptions::new().len(length).map(file) }
+    unsafe { memmap2::MmapOptions::new().offset(offset).len(length).map(file) }
 }
 
 /// A run of address space that belongs to one image.

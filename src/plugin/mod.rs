@@ -19,9 +19,10 @@ pub(crate) use options::Options;
 
 use crate::error::{Error, ErrorKind, Stage};
 use crate::library::{Library, Symbol, SymbolName};
-use crate::loader::{Link, Loader, as_path};
+use crate::loader::{Link, Loader};
 use crate::plan::Query;
 use crate::registry::{Instance, Member};
+use crate::source::Source;
 use crate::sync::lock;
 use manifest::Manifest;
 use sideload_plugin::abi::{Api, Described, Difference, Exported, Lookup, Type, decode};
@@ -49,7 +50,8 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// Opens the plugin at `path`, relative to the working folder; the same plugin if that very file is open already.
+    /// Opens the plugin at a path, relative to the working folder, or from another [`Source`], whose name then stands for
+    /// its path; the same plugin if that very file is open already.
     ///
     /// Everything that is checked is checked before any of the file is mapped.
     ///
@@ -62,9 +64,9 @@ impl Plugin {
     ///
     /// # Safety
     /// As [`Loader::open`]: initialisers run. And what the file states of its types is what its compiler made of them.
-    pub unsafe fn open(path: impl AsRef<Path>) -> Result<Plugin, Error> {
+    pub unsafe fn open(source: impl Into<Source>) -> Result<Plugin, Error> {
         // SAFETY: the caller's promise is the same.
-        unsafe { Loader::new().open_plugin(path) }
+        unsafe { Loader::new().open_plugin(source) }
     }
 
     /// The exported function (`fn(…) -> …`) or static (`&'static T`) called `name`.
@@ -245,22 +247,22 @@ struct Gate {
 }
 
 impl Loader {
-    /// Opens the plugin at `path` with this loader's settings: see [`Plugin::open`].
+    /// Opens a plugin with this loader's settings: see [`Plugin::open`].
     ///
     /// # Errors
     /// As [`Plugin::open`].
     ///
     /// # Safety
     /// As [`Plugin::open`].
-    pub unsafe fn open_plugin(&self, path: impl AsRef<Path>) -> Result<Plugin, Error> {
-        let path = as_path(path.as_ref());
-        let gate = Arc::new(Gate::new(&self.plugins, &path));
+    pub unsafe fn open_plugin(&self, source: impl Into<Source>) -> Result<Plugin, Error> {
+        let source = source.into().at_a_path();
+        let gate = Arc::new(Gate::new(&self.plugins, &source.display_path()));
         let gated = {
             let gate = Arc::clone(&gate);
             self.clone().gate(move |link| gate.admit(link))
         };
         // SAFETY: the caller's promise is the same.
-        let opened = unsafe { gated.open(&path) };
+        let opened = unsafe { gated.open(source) };
         if let Some(state) = gate.shared() {
             return self.join_plugin(state);
         }

@@ -12,15 +12,15 @@ mod sandbox;
 mod secure;
 mod statics;
 
-use sideload::{Error, Loader};
-use std::ffi::OsStr;
+use sideload::{Error, Loader, Source};
 
 /// Opens an object and has it do something: the checksum of zlib, or the answer of a fixture.
-fn answer(loader: &Loader, name: impl AsRef<OsStr>) -> Result<u64, Error> {
-    let name = name.as_ref();
+fn answer(loader: &Loader, source: impl Into<Source>) -> Result<u64, Error> {
+    let source = source.into();
+    let name = source.to_string();
     // SAFETY: zlib and the fixtures have initialisers that are made to be run; these are the types of their functions.
     unsafe {
-        let library = loader.open(name)?;
+        let library = loader.open(source)?;
         if name == "libz.so.1" {
             let crc32 = library.get::<unsafe extern "C" fn(u64, *const u8, u32) -> u64>("crc32")?;
             return Ok(crc32(0, b"sideload".as_ptr(), 8));

@@ -3,7 +3,7 @@
 use crate::support::{Child, in_parallel, say, text_argument};
 use crate::{CHECKSUM, FORTY_TWO, answer, errno, outcome};
 use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
-use sideload::Loader;
+use sideload::{Loader, Source};
 use std::mem::offset_of;
 use std::os::unix::process::ExitStatusExt;
 
@@ -116,6 +116,8 @@ fn refusal(name: &str) -> u32 {
 #[ignore = "run by the others, in child processes"]
 fn child() {
     let object = text_argument("OBJECT");
+    let from_memory =
+        object.strip_prefix("bytes:").map(|path| Source::bytes(path, std::fs::read(path).expect("a file")));
     let also = match &*text_argument("ALSO") {
         "" if object.contains("libcxx_") => LIBSTDCXX,
         "" => &[],
@@ -125,7 +127,10 @@ fn child() {
     match object.as_str() {
         // SAFETY: it has no preconditions.
         "getpid" => say(format!("{} {}", unsafe { libc::syscall(libc::SYS_getpid) }, errno())),
-        _ => say(outcome(answer(&Loader::new(), &object))),
+        _ => say(outcome(match object.strip_prefix("snapshot:") {
+            Some(path) => answer(&Loader::new(), Source::path(path).snapshot()),
+            None => answer(&Loader::new(), from_memory.unwrap_or(Source::from(&object))),
+        })),
     }
     // Not by way of the test harness, which makes calls that are no business of ours.
     std::process::exit(0);
@@ -146,6 +151,21 @@ fn an_open_makes_no_other_calls() {
     });
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Without `memfd_create`, and with no more calls than these, bytes and copies are loaded from anonymous memory.
+#[test]
+fn objects_in_memory_need_no_other_calls() {
+    let cases = [("bytes:", "EPERM"), ("bytes:", "kill"), ("snapshot:", "EPERM")];
+    for fixture in ["relr_and_rela", "tls_gd", "ifunc_local"] {
+        let path = test_fixtures::build(fixture).path;
+        for (source, refusal) in cases {
+            let object = format!("{source}{}", path.display());
+            let child = Child::new("sandbox::child").with("OBJECT", &object).with("REFUSAL", refusal);
+            let outcome = child.with("ALSO", "").run();
+            assert_eq!(outcome.last(), FORTY_TWO, "{refusal} {object}: {outcome}");
+        }
+    }
 }
 
 /// Or else the test above would show nothing.

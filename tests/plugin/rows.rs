@@ -3,14 +3,14 @@
 use crate::build::{passes_alone, plugin};
 use crate::support::{Folder, kind};
 use crate::types::{greeter, open};
-use sideload::{BuildPolicy, Error, ErrorKind, Library, Loader, Plugin, Stage, Strictness, ledger};
+use sideload::{BuildPolicy, Error, ErrorKind, Library, Loader, Plugin, Source, Stage, Strictness, ledger};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, OnceLock};
 use std::time::Duration;
 
-pub(crate) fn open_with(loader: &Loader, path: impl AsRef<Path>) -> Result<Plugin, Error> {
+pub(crate) fn open_with(loader: &Loader, path: impl Into<Source>) -> Result<Plugin, Error> {
     // SAFETY: the plugins are built from this repository.
     unsafe { loader.open_plugin(path) }
 }

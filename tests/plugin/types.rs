@@ -2,11 +2,10 @@
 
 use crate::build::plugin;
 use shapes::{Greeter, Shape, Size};
-use sideload::{Error, ErrorKind, Plugin};
-use std::path::Path;
+use sideload::{Error, ErrorKind, Plugin, Source};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub(crate) fn open(path: impl AsRef<Path>) -> Result<Plugin, Error> {
+pub(crate) fn open(path: impl Into<Source>) -> Result<Plugin, Error> {
     // SAFETY: the plugins are built from this repository.
     unsafe { Plugin::open(path) }
 }
@@ -103,4 +102,18 @@ fn what_is_asked_for_wrongly_is_refused_with_the_first_difference() {
         assert!(matches!(error.kind(), ErrorKind::TypeMismatch { .. }), "{error:?}");
         assert_eq!(error.to_string(), format!("{}: lookup: {expected}", plugin.path()));
     }
+}
+
+#[test]
+fn plugins_come_from_files_descriptors_and_memory() {
+    let path = plugin("greeter");
+    let file = std::fs::File::open(&path).expect("a file");
+    assert!(open(Source::file("given.so", file)).expect("the same file") == greeter());
+    let bytes = std::fs::read(&path).expect("a file");
+    let other = open(Source::bytes("/in/memory/greeter.so", bytes)).unwrap_or_else(|error| panic!("{error}"));
+    assert!(other != greeter());
+    assert_eq!(other.path(), "/in/memory/greeter.so");
+    assert_eq!(other.lookup::<fn(&str) -> String>("greet").expect("exported")("you"), "hello, you");
+    let error = open(Source::bytes("text.so", &b"no plugin"[..])).expect_err("no object");
+    assert!(error.to_string().starts_with("text.so: "), "{error}");
 }

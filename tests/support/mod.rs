@@ -142,7 +142,12 @@ impl Folder {
 
     /// Copies a file into it, under the same name.
     pub(crate) fn copy(&self, from: &Path) -> PathBuf {
-        let to = self.file(from.file_name().expect("a file"));
+        self.copy_as(from, from.file_name().expect("a file"))
+    }
+
+    /// Copies a file into it, under a name of its own.
+    pub(crate) fn copy_as(&self, from: &Path, name: impl AsRef<Path>) -> PathBuf {
+        let to = self.file(name);
         std::fs::copy(from, &to).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
         to
     }

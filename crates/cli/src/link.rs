@@ -49,7 +49,7 @@ Examples:
   sideload link libz.so.1 --bindings --json";
 
 pub(crate) fn run(arguments: &Arguments) -> Done {
-    let link = Loader::new().search(locate::options()).link(&arguments.lib)?;
+    let link = Loader::new().search(locate::options()).link(locate::source(&arguments.lib)?)?;
     let bindings = if arguments.bindings { Some(bindings(&link)?) } else { None };
     if arguments.json {
         json::print(&document(&link, bindings.as_deref()))?;

@@ -3,7 +3,7 @@
 use crate::failure::{Done, Failure, REFUSED, diagnose, output};
 use crate::json;
 use crate::locate;
-use crate::open::{Opened, Until, open};
+use crate::open::{Opened, Until, open_source};
 use clap::Args;
 use serde::{Serialize, Serializer};
 use sideload::Loader;
@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// How far each open goes; then everything is undone
     #[arg(long, value_name = "STAGE", value_enum, default_value = "initialised")]
     until: Until,
+    /// Loads a copy that no other process can change meanwhile
+    #[arg(long)]
+    snapshot: bool,
     /// Prints one JSON document
     #[arg(long)]
     json: bool,
@@ -45,7 +48,8 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
     let mut rows = Vec::new();
     let mut output = output();
     for name in &arguments.lib {
-        let row = Row::of(name, open(&loader, name, arguments.until));
+        let source = locate::source(name).map(|source| if arguments.snapshot { source.snapshot() } else { source });
+        let row = Row::of(name, source.and_then(|source| open_source(&loader, name, source, arguments.until)));
         match &row.outcome {
             _ if arguments.json => {}
             Ok(_) => {

@@ -6,13 +6,16 @@
 use crate::failure::Failure;
 use memmap2::Mmap;
 use sideload::ldcache::LdCache;
+use sideload::link::{FileBytes, ImageBytes};
 use sideload::plan::{self, LoadPlan, Machine};
-use sideload::search::{Candidate, Outcome, Requester, SearchOptions, Source, Tried, candidates, parse_library_path};
-use sideload::{ErrorKind, Stage};
+use sideload::search::{Candidate, Outcome, Requester, Route, SearchOptions, Tried, candidates, parse_library_path};
+use sideload::{ErrorKind, Source, Stage};
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::{env, io};
 
 const CACHE: &str = "/etc/ld.so.cache";
@@ -20,7 +23,7 @@ const CACHE: &str = "/etc/ld.so.cache";
 /// A file and its plan.
 pub(crate) struct Planned {
     pub(crate) path: PathBuf,
-    pub(crate) bytes: Mmap,
+    pub(crate) bytes: FileBytes,
     pub(crate) plan: LoadPlan,
 }
 
@@ -35,7 +38,70 @@ impl Planned {
 pub(crate) fn read(path: &Path) -> Result<Planned, Failure> {
     let bytes = map(path).map_err(|error| Failure::file(path, error))?;
     let plan = plan::plan(&bytes, &path.to_string_lossy())?;
+    let bytes = FileBytes { bytes: ImageBytes::Mapped(bytes), file: None, offset: 0, file_size: 0 };
     Ok(Planned { path: path.to_owned(), bytes, plan })
+}
+
+/// What LIB stands for: a name or a path, `-` for standard input, `fd:N` for an open file, `FILE!/MEMBER` for the member
+/// of an archive, `FILE!+OFFSET` for the rest of a file. A file of just that name goes first.
+pub(crate) fn source(lib: &OsStr) -> Result<Source, Failure> {
+    let name = || Ok(Source::from(lib));
+    let Some(text) = lib.to_str().filter(|text| !Path::new(text).exists()) else { return name() };
+    if text == "-" {
+        return standard_input();
+    }
+    if let Some(number) = text.strip_prefix("fd:") {
+        return descriptor(lib, number.parse().map_err(|_| Failure::Usage(format!("{text}: no number after fd:")))?);
+    }
+    match text.split_once('!') {
+        Some((archive, member)) if member.starts_with('/') => Ok(Source::member(archive, &member[1..])),
+        Some((file, offset)) if offset.starts_with('+') => {
+            let offset = &offset[1..];
+            let number = match offset.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16),
+                None => offset.parse(),
+            };
+            let number = number.map_err(|_| Failure::Usage(format!("{text}: {offset} is no offset")))?;
+            Ok(Source::path(file).part(number..))
+        }
+        _ => name(),
+    }
+}
+
+/// It can be read once, and is asked for by each stage.
+fn standard_input() -> Result<Source, Failure> {
+    static READ: OnceLock<Source> = OnceLock::new();
+    if let Some(source) = READ.get() {
+        return Ok(source.clone());
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).map_err(|error| Failure::file(Path::new("-"), error))?;
+    Ok(READ.get_or_init(|| Source::bytes("-", bytes)).clone())
+}
+
+/// Opened anew, since the descriptor itself is whoever's it was.
+fn descriptor(lib: &OsStr, number: u32) -> Result<Source, Failure> {
+    let file = File::open(format!("/dev/fd/{number}")).map_err(|error| Failure::file(Path::new(lib), error))?;
+    Ok(Source::file(lib, file))
+}
+
+/// Reads and plans what [`source`] says that LIB is, unless it is a name to be searched for.
+fn given(lib: &OsStr) -> Result<Option<Planned>, Failure> {
+    let source = source(lib)?;
+    if source.is_name() {
+        return Ok(None);
+    }
+    let file = source.read()?;
+    let plan = plan::plan(&file.bytes, &file.path.to_string_lossy())?;
+    Ok(Some(Planned { path: file.path, bytes: file.bytes, plan }))
+}
+
+/// Reads and plans FILE, a path or another of the forms that [`source`] knows.
+pub(crate) fn file(file: &OsStr) -> Result<Planned, Failure> {
+    match given(file)? {
+        Some(planned) => Ok(planned),
+        None => read(Path::new(file)),
+    }
 }
 
 /// Maps a file; an empty one too, which the plan stage then refuses by name.
@@ -60,13 +126,16 @@ pub(crate) fn options() -> SearchOptions {
 
 /// Finds what a loader would open for `name`: a path alone, or the first candidate that is meant for this machine.
 pub(crate) fn find(name: &OsStr) -> Result<Planned, Failure> {
+    if let Some(planned) = given(name)? {
+        return Ok(planned);
+    }
     let cache = fs::read(CACHE).unwrap_or_default();
     let cache = LdCache::parse(&cache).ok();
     let options = options();
     let mut tried = Vec::new();
     for candidate in candidates(name.as_bytes(), &Requester::default(), &options, cache.as_ref()) {
         let Candidate { path, source } = match candidate {
-            Ok(candidate) if candidate.source == Source::Path => return read(&candidate.path),
+            Ok(candidate) if candidate.source == Route::Path => return read(&candidate.path),
             Ok(candidate) => candidate,
             Err(passed_over) => {
                 tried.push(passed_over);

@@ -25,8 +25,9 @@ thread_local!(static ROOM: StaticTls<{ 64 << 10 }> = const { StaticTls::new() })
 
 /// Loads ELF shared objects beside the system loader, and shows what loading them means.
 ///
-/// LIB is a path, or a name without a slash, which is searched as a loader would search it. Results go to standard
-/// output, diagnostics to standard error.
+/// LIB is a path, or a name without a slash, which is searched as a loader would search it. It may also be ARCHIVE!/MEMBER
+/// (of an ar archive, or stored in a zip archive), FILE!+OFFSET, fd:N (an open file), or - (standard input). Results go to
+/// standard output, diagnostics to standard error.
 #[derive(Parser)]
 #[command(name = "sideload", version, after_help = EXAMPLES)]
 struct Arguments {
@@ -38,6 +39,7 @@ const EXAMPLES: &str = "\
 Examples:
   sideload call libz.so.1 zlibVersion --returns str
   sideload load libLLVM-15.so.1 libz3.so.4 librsvg-2.so.2
+  sideload load 'bundle.zip!/lib/plugin.so' - < plugin.so
   sideload link librsvg-2.so.2 --bindings
   sideload plan /usr/lib/x86_64-linux-gnu/libz.so.1 --fixups
   sideload sweep /usr/lib/x86_64-linux-gnu --tsv result.tsv

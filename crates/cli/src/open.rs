@@ -6,7 +6,7 @@
 use crate::failure::Failure;
 use crate::locate;
 use clap::ValueEnum;
-use sideload::{Library, Loader, Sealed};
+use sideload::{Library, Loader, Sealed, Source};
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
@@ -72,12 +72,20 @@ impl Laps {
 /// # Errors
 /// As [`Loader::open`].
 pub(crate) fn open(loader: &Loader, name: &OsStr, until: Until) -> Result<Opened, Failure> {
+    open_source(loader, name, locate::source(name)?, until)
+}
+
+/// The same, where `source` is what `name` stands for, or a copy of it.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_source(loader: &Loader, name: &OsStr, source: Source, until: Until) -> Result<Opened, Failure> {
     let mut laps = Laps { last: Instant::now(), times: Vec::new() };
     let path = locate::find(name)?.path.to_string_lossy().into_owned();
     laps.done(Until::Planned);
     let mut opened = Opened { path, times: Vec::new(), left_out: 0, library: None };
     if until > Until::Planned {
-        load(loader, name, until, &mut laps, &mut opened)?;
+        load(loader, source, until, &mut laps, &mut opened)?;
     }
     opened.times = laps.times;
     Ok(opened)
@@ -85,12 +93,12 @@ pub(crate) fn open(loader: &Loader, name: &OsStr, until: Until) -> Result<Opened
 
 fn load(
     loader: &Loader,
-    name: &OsStr,
+    source: Source,
     until: Until,
     laps: &mut Laps,
     opened: &mut Opened,
 ) -> Result<(), sideload::Error> {
-    let linked = loader.link(name)?;
+    let linked = loader.link(source)?;
     opened.path = linked.name_of(linked.plan().root).to_owned();
     laps.done(Until::Linked);
     if until == Until::Linked {

@@ -48,7 +48,7 @@ Examples:
   sideload plan ./plugin.so --imports --exports --json";
 
 pub(crate) fn run(arguments: &Arguments) -> Done {
-    let planned = locate::read(&arguments.file)?;
+    let planned = locate::file(arguments.file.as_os_str())?;
     if arguments.json {
         json::print(&document(arguments, &planned)?)?;
     } else {

@@ -205,3 +205,45 @@ impl Drop for Folder {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+#[test]
+fn libraries_need_not_be_files_of_their_own() {
+    let object = fixture("relative");
+    let data = fs::read(&object).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("one.a");
+    assert!(Command::new("ar").arg("qcS").arg(&archive).arg(&object).status().unwrap().success());
+    let shifted = folder.path().join("shifted.bin");
+    fs::write(&shifted, [&[0; 4096], &*data].concat()).unwrap();
+    let strange = folder.path().join("strange!+0.so");
+    fs::copy(&object, &strange).unwrap();
+    let member = format!("{}!/librelative.so", path(&archive));
+    for lib in
+        [member.as_str(), &format!("{}!+0x1000", path(&shifted)), &format!("{}!+4096", path(&shifted)), &path(&strange)]
+    {
+        assert_eq!(sideload(&["call", lib, "answer"]).run().stdout, "42\n", "{lib}");
+        let plan = sideload(&["plan", lib]).run();
+        assert_eq!((plan.status, plan.stderr.as_str()), (0, ""), "{lib}");
+        assert!(sideload(&["symbols", lib]).run().stdout.contains("answer"), "{lib}");
+        let name = lib.replace("4096", "0x1000");
+        assert!(sideload(&["link", lib]).run().stdout.starts_with(&format!("load {name} (")), "{lib}");
+    }
+    for lib in ["-", "fd:0"] {
+        let run = sideload(&["call", lib, "answer"]).stdin(&object).run();
+        assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("42\n", ""), "{lib}");
+        assert!(sideload(&["load", lib]).stdin(&object).run().stdout.starts_with(&format!("{lib}: ")), "{lib}");
+    }
+    let run = sideload(&["load", "--snapshot", &object, "libz.so.1"]).run();
+    assert_eq!((run.status, run.stdout.lines().count()), (0, 2), "{}", run.stderr);
+    let cases = [
+        (format!("{}!/none.so", path(&archive)), 1, "no member none.so"),
+        (format!("{}!+four", path(&shifted)), 2, "four is no offset"),
+        ("fd:four".to_owned(), 2, "no number after fd:"),
+        ("fd:77".to_owned(), 1, "fd:77: "),
+    ];
+    for (lib, status, text) in cases {
+        let run = sideload(&["call", &lib, "answer"]).run();
+        assert_eq!(run.status, status, "{lib}");
+        assert!(run.stderr.contains(text), "{lib}: {}", run.stderr);
+    }
+}

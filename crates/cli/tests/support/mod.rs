@@ -34,6 +34,12 @@ impl Sideload {
         self
     }
 
+    /// With a file as its standard input.
+    pub(crate) fn stdin(mut self, path: &str) -> Sideload {
+        self.0.stdin(std::fs::File::open(path).expect("a file"));
+        self
+    }
+
     /// Runs it to its end, which is no signal.
     pub(crate) fn run(mut self) -> Run {
         let output = self.0.output().expect("the binary starts");
