@@ -8,6 +8,7 @@ use crate::link::{FileBytes, FileStamp, Finder, ImageBytes, ImageFile, LinkedMod
 use crate::plan::{LoadPlan, SearchPaths};
 use crate::platform::unix::{self, FileKind};
 use crate::room;
+use crate::runtime::host::HostImage;
 use crate::search::{Candidate, Outcome, Parent, Requester, Route, SearchOptions, Tried, candidates};
 use crate::snapshot;
 use crate::source::SharedBytes;
@@ -24,6 +25,8 @@ pub(crate) type PlanEdit = dyn Fn(&str, &mut LoadPlan) + Send + Sync;
 pub(crate) struct FolderFinder<'o> {
     options: &'o SearchOptions,
     executable: Executable<'o>,
+    /// The loaded image that opens, who opened that, and so on: they ask before the executable does.
+    openers: Vec<&'o LinkedModule>,
     edit: Option<&'o PlanEdit>,
     /// Whether what the caller asks for is copied first.
     pub(crate) snapshot: bool,
@@ -39,13 +42,66 @@ pub(crate) struct Executable<'o> {
     pub(crate) search: Option<&'o SearchPaths>,
 }
 
+impl<'o> Executable<'o> {
+    /// As the system loader's list has it; nothing is known of one that is not there.
+    pub(crate) fn of(image: Option<&'o Arc<HostImage>>) -> Executable<'o> {
+        image.map_or_else(Executable::default, |image| Executable {
+            name: &image.name,
+            path: Some(image.path()),
+            search: Some(&image.search),
+        })
+    }
+}
+
 impl<'o> FolderFinder<'o> {
     pub(crate) fn new(
         options: &'o SearchOptions,
         executable: Executable<'o>,
+        openers: Vec<&'o LinkedModule>,
         edit: Option<&'o PlanEdit>,
     ) -> FolderFinder<'o> {
-        FolderFinder { options, executable, edit, snapshot: false, cache: OnceCell::new() }
+        FolderFinder { options, executable, openers, edit, snapshot: false, cache: OnceCell::new() }
+    }
+
+    /// The folders that a name is searched in, in order.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        let folders = |requester: &Requester<'_>| {
+            let candidates = candidates(b"name", requester, self.options, None);
+            let folder = |candidate: Candidate| candidate.path.parent().map(Path::to_owned);
+            candidates.filter_map(Result::ok).filter_map(folder).collect()
+        };
+        self.ask(&self.openers, folders)
+    }
+
+    /// Asks for the first image of `chain`, which the others loaded, each the one before it; for the executable if there
+    /// is none.
+    fn ask<T>(&self, chain: &[&LinkedModule], ask: impl FnOnce(&Requester<'_>) -> T) -> T {
+        let origins: Vec<Option<PathBuf>> = chain.iter().map(|module| origin_of(module)).collect();
+        let Executable { name: program, path, search: paths } = self.executable;
+        let program_origin = if paths.is_some_and(names_origin) { program_folder(path) } else { None };
+        let program = Requester {
+            name: program,
+            origin: program_origin.as_deref(),
+            rpath: paths.and_then(|paths| paths.rpath.as_deref()),
+            runpath: paths.and_then(|paths| paths.runpath.as_deref()),
+            ..Requester::default()
+        };
+        let last = Parent {
+            name: program.name,
+            origin: program.origin,
+            rpath: program.rpath.filter(|_| program.runpath.is_none()),
+        };
+        let modules = chain.iter().zip(&origins);
+        let parents: Vec<Parent<'_>> =
+            modules.skip(1).map(|(module, origin)| parent(module, origin)).chain([last]).collect();
+        ask(&chain.first().map_or(program, |module| Requester {
+            name: &module.name,
+            origin: origins[0].as_deref(),
+            rpath: module.plan.search.rpath.as_deref(),
+            runpath: module.plan.search.runpath.as_deref(),
+            no_default_folders: module.plan.flags.no_default_folders,
+            parents: &parents,
+        }))
     }
 
     fn cache(&self) -> Option<LdCache<'_>> {
@@ -66,44 +122,12 @@ impl Finder for FolderFinder<'_> {
         requester: Option<&LinkedModule>,
         parents: &[&LinkedModule],
     ) -> Result<ImageFile, ErrorKind> {
-        let is_root = requester.is_none();
-        let origins: Vec<Option<PathBuf>> = requester.iter().chain(parents).map(|module| origin_of(module)).collect();
-        let Executable { name: program, path, search: paths } = self.executable;
-        let program_origin = if paths.is_some_and(names_origin) { program_folder(path) } else { None };
-        let program = Requester {
-            name: program,
-            origin: program_origin.as_deref(),
-            rpath: paths.and_then(|paths| paths.rpath.as_deref()),
-            runpath: paths.and_then(|paths| paths.runpath.as_deref()),
-            ..Requester::default()
-        };
-        let parents: Vec<Parent<'_>> = parents
-            .iter()
-            .zip(origins.get(1..).unwrap_or_default())
-            .map(|(module, origin)| Parent {
-                name: &module.name,
-                origin: origin.as_deref(),
-                // A runpath silences the object's own rpath, also for its needs' needs.
-                rpath: module.plan.search.rpath.as_deref().filter(|_| module.plan.search.runpath.is_none()),
-            })
-            .chain([Parent {
-                name: program.name,
-                origin: program.origin,
-                rpath: program.rpath.filter(|_| program.runpath.is_none()),
-            }])
-            .collect();
-        let requester = requester.map_or(program, |module| Requester {
-            name: &module.name,
-            origin: origins[0].as_deref(),
-            rpath: module.plan.search.rpath.as_deref(),
-            runpath: module.plan.search.runpath.as_deref(),
-            no_default_folders: module.plan.flags.no_default_folders,
-            parents: &parents,
-        });
+        let chain: Vec<&LinkedModule> =
+            requester.iter().chain(parents).copied().chain(self.openers.iter().copied()).collect();
         // The cache is mapped only where something before it may fail; a path never needs it.
         let cache = if name.contains(&b'/') { None } else { self.cache() };
-        let found = search(name, &requester, self.options, cache.as_ref())?;
-        if self.snapshot && is_root { snapshot::of(found) } else { Ok(found) }
+        let snapshot = self.snapshot && requester.is_none();
+        self.ask(&chain, |requester| search(name, requester, self.options, cache.as_ref(), snapshot))
     }
 
     fn stamp(&mut self, path: &Path) -> Option<FileStamp> {
@@ -123,6 +147,7 @@ fn search(
     requester: &Requester<'_>,
     options: &SearchOptions,
     cache: Option<&LdCache<'_>>,
+    snapshot: bool,
 ) -> Result<ImageFile, ErrorKind> {
     let mut tried = Vec::new();
     for candidate in candidates(name, requester, options, cache) {
@@ -135,10 +160,15 @@ fn search(
         };
         let is_path = source == Route::Path;
         match open(&path) {
-            Ok((stamp, bytes)) => match unsuitable(&bytes) {
-                Some(outcome) if !is_path => tried.push(Tried { path, source, outcome }),
-                _ => return Ok(ImageFile { path, source, tried, stamp, bytes }),
-            },
+            Ok((stamp, bytes)) => {
+                let file = ImageFile { path, source, tried: Vec::new(), stamp, bytes };
+                // Before anything of it is looked at.
+                let file = if snapshot { snapshot::of(file)? } else { file };
+                match unsuitable(&file.bytes) {
+                    Some(outcome) if !is_path => tried.push(Tried { path: file.path, source: file.source, outcome }),
+                    _ => return Ok(ImageFile { tried, ..file }),
+                }
+            }
             Err(OpenError::Io(error)) => {
                 let outcome = Outcome::from_errno(error.raw_os_error().unwrap_or(0));
                 if is_path && !matches!(outcome, Outcome::NotFound) {
@@ -277,6 +307,15 @@ pub(crate) fn unchanged(image: &ImageFile) -> Result<(), ErrorKind> {
         return Err(ErrorKind::Changed { size: now.size, expected: image.bytes.file_size });
     }
     Ok(())
+}
+
+fn parent<'m>(module: &'m LinkedModule, origin: &'m Option<PathBuf>) -> Parent<'m> {
+    Parent {
+        name: &module.name,
+        origin: origin.as_deref(),
+        // A runpath silences the object's own rpath, also for its needs' needs.
+        rpath: module.plan.search.rpath.as_deref().filter(|_| module.plan.search.runpath.is_none()),
+    }
 }
 
 /// Whether a path has a token in it: only then does it matter where the program is, which takes a system call.

@@ -150,10 +150,7 @@ impl Library {
 
     /// The path of the library itself.
     pub fn path(&self) -> &str {
-        match &self.root {
-            Member::Ours(instance) => &instance.module.name,
-            Member::Host(image) => &image.name,
-        }
+        self.root.name()
     }
 
     /// Whether the two are handles of one instance.
@@ -196,6 +193,14 @@ impl fmt::Debug for Library {
 }
 
 impl Member {
+    /// Its path.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Member::Ours(instance) => &instance.module.name,
+            Member::Host(image) => &image.name,
+        }
+    }
+
     pub(crate) fn symbols(&self) -> &Symbols<'_> {
         match self {
             Member::Ours(instance) => &instance.symbols,

@@ -8,7 +8,7 @@ use crate::library::Library;
 use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, LinkedModule, Present, Root};
 use crate::plan::{LoadPlan, Query};
 use crate::plugin;
-use crate::registry::{ClaimError, NeedRef, REGISTRY, Snapshot};
+use crate::registry::{ClaimError, Instance, Member, NeedRef, REGISTRY, Snapshot};
 use crate::runtime::host::{self, HostImages};
 use crate::runtime::{image, replace};
 use crate::search::{SearchOptions, parse_library_path};
@@ -18,6 +18,7 @@ use crate::symbol::{HostId, InstanceId, Provider, Resolve};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The largest span that is mapped unless told otherwise.
 const MAX_SPAN: u64 = 4 << 30;
@@ -61,7 +62,7 @@ pub type Observer = dyn Fn(&Event<'_>) + Send + Sync;
 /// ```
 #[derive(Clone)]
 pub struct Loader {
-    search: SearchOptions,
+    search: Arc<SearchOptions>,
     policy: Policy,
     resolve: Option<Arc<dyn Resolve>>,
     observer: Option<Arc<Observer>>,
@@ -70,6 +71,8 @@ pub struct Loader {
     max_span: u64,
     gate: Option<Arc<Gate>>,
     pub(crate) plugins: plugin::Options,
+    /// The serial of the instance whose call of `dlopen` this serves.
+    opener: Option<u64>,
 }
 
 /// Refuses a group, or lets it in, while nothing of it is mapped.
@@ -86,7 +89,7 @@ impl Loader {
     pub fn new() -> Loader {
         let search = SearchOptions { secure: host::secure(), ..SearchOptions::host() };
         Loader {
-            search,
+            search: Arc::new(search),
             policy: Policy::default(),
             resolve: None,
             observer: None,
@@ -95,13 +98,42 @@ impl Loader {
             max_span: MAX_SPAN,
             gate: None,
             plugins: plugin::Options::default(),
+            opener: None,
         }
+    }
+
+    /// For what a loaded image opens itself: with the settings that it was opened with, and searched for as what it
+    /// needs. Who watches, edits or checks that other open does not for this one.
+    pub(crate) fn for_opener(opener: &Instance) -> Loader {
+        Loader { opener: Some(opener.serial), global: false, ..opener.loader.clone() }
+    }
+
+    /// What an instance keeps for [`Loader::for_opener`].
+    pub(crate) fn settings(&self) -> Loader {
+        Loader { observer: None, edit: None, gate: None, plugins: plugin::Options::default(), ..self.clone() }
+    }
+
+    /// The instance whose call of `dlopen` this serves.
+    pub(crate) fn opener(&self) -> Option<u64> {
+        self.opener
+    }
+
+    /// The folders in which what `image` opens is searched for, in order (`dlinfo(3)`, `RTLD_DI_SERINFO`).
+    pub(crate) fn folders_for(&self, image: &Member) -> Vec<PathBuf> {
+        let Ok(host) = host::images() else { return Vec::new() };
+        let snapshot = REGISTRY.snapshot();
+        let (executable, openers) = match image {
+            Member::Ours(instance) => (host.main(), openers(snapshot, Some(instance.serial))),
+            Member::Host(image) => (Some(image), Vec::new()),
+        };
+        let finder = FolderFinder::new(&self.search, Executable::of(executable), openers, None);
+        finder.folders()
     }
 
     /// Adds a folder that is searched before the system's.
     #[must_use]
     pub fn library_path(mut self, folder: impl Into<PathBuf>) -> Loader {
-        self.search.library_path.push(folder.into());
+        Arc::make_mut(&mut self.search).library_path.push(folder.into());
         self
     }
 
@@ -112,7 +144,7 @@ impl Loader {
             && let Some(text) = std::env::var_os("LD_LIBRARY_PATH")
         {
             let more = parse_library_path(text.as_bytes(), None, &self.search);
-            self.search.library_path.extend(more);
+            Arc::make_mut(&mut self.search).library_path.extend(more);
         }
         self
     }
@@ -120,7 +152,7 @@ impl Loader {
     /// Replaces all search options.
     #[must_use]
     pub fn search(mut self, options: SearchOptions) -> Loader {
-        self.search = SearchOptions { secure: options.secure || host::secure(), ..options };
+        self.search = Arc::new(SearchOptions { secure: options.secure || host::secure(), ..options });
         self
     }
 
@@ -210,12 +242,9 @@ impl Loader {
         let needs: Vec<Vec<Provider>> =
             snapshot.instances.iter().map(|instance| providers(&instance.needs, host, snapshot)).collect();
         let inventory = inventory(host, snapshot, &needs, &statics);
-        let executable = host.main().map_or_else(Executable::default, |main| Executable {
-            name: &main.name,
-            path: Some(main.path()),
-            search: Some(&main.search),
-        });
-        let mut finder = FolderFinder::new(&self.search, executable, self.edit.as_deref());
+        let openers = openers(snapshot, self.opener);
+        let executable = Executable::of(host.main());
+        let mut finder = FolderFinder::new(&self.search, executable, openers, self.edit.as_deref());
         finder.snapshot = source.is_snapshot();
         let root = match source.as_name() {
             Some(name) => Root::Name(name),
@@ -352,6 +381,13 @@ fn prepare(host: &HostImages) {
     });
 }
 
+/// The instance of that serial, who opened it, and so on: the one that calls `dlopen` first.
+fn openers(snapshot: &Snapshot, first: Option<u64>) -> Vec<&LinkedModule> {
+    let instance = |serial| snapshot.instances.iter().find(|instance| instance.serial == serial);
+    let chain = std::iter::successors(first.and_then(instance), |it| it.loaded_by.and_then(instance));
+    chain.map(|instance| &instance.module).collect()
+}
+
 /// What the process has, for the linker.
 fn inventory<'a>(
     host: &'a HostImages,
@@ -377,7 +413,7 @@ fn inventory<'a>(
         stamp: Some(instance.module.stamp),
         build_id: instance.module.plan.build_id.as_deref(),
         definitions: Definitions::Table(&instance.symbols),
-        global: instance.global,
+        global: instance.global.load(Ordering::Relaxed),
         needs,
     });
     Inventory {

@@ -293,6 +293,8 @@ pub struct Near<'a> {
     pub vm: VmAddr,
     /// Whether it reaches to the address; a symbol without a size has but its first byte, as in `dladdr(3)`.
     pub holds: bool,
+    /// Its row of the symbol table, as the file has it.
+    pub row: &'a [u8],
 }
 
 /// The binding of a symbol.

@@ -6,6 +6,7 @@
 
 use crate::addr::{Bias, RunAddr, VmAddr};
 use crate::link::{FileStamp, LinkedModule};
+use crate::loader::Loader;
 use crate::memory::HostMemory;
 use crate::platform::thread_id;
 use crate::runtime::debugger::Entry;
@@ -15,7 +16,7 @@ use crate::runtime::image::OwnSymbols;
 use crate::runtime::tls::ModuleTls;
 use crate::sync::{Arc, AtomicPtr, AtomicU8, Condvar, Mutex, Ordering, lock, wait};
 use std::ptr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// One loaded image. It stays mapped for as long as the process lives.
 #[derive(Debug)]
@@ -28,8 +29,12 @@ pub(crate) struct Instance {
     pub serial: u64,
     /// What it needs, in order.
     pub needs: Vec<NeedRef>,
-    /// Whether later opens see its definitions.
-    pub global: bool,
+    /// What it was opened with: for what it opens itself.
+    pub loader: Loader,
+    /// The serial of the instance that it was loaded for: one that needs it, or that opened it.
+    pub loaded_by: Option<u64>,
+    /// Whether later opens see its definitions: from the beginning, or since it was opened so once more.
+    pub global: AtomicBool,
     /// Its thread-locals.
     pub tls: Option<ModuleTls>,
     /// How far its initialisation is.

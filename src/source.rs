@@ -190,6 +190,9 @@ impl Source {
     }
 
     fn cut(&self, file: ImageFile) -> Result<ImageFile, ErrorKind> {
+        // An archive has to be looked at, to find the member: it is copied before that, whole.
+        let first = self.snapshot && matches!(self.part, Part::Member(_));
+        let file = if first { snapshot::of(file)? } else { file };
         let whole = file.bytes.len() as u64;
         let (offset, size) = match &self.part {
             Part::All => (0, whole),
@@ -203,7 +206,7 @@ impl Source {
         let mut file = finder::part(file, offset, size)?;
         file.path = self.display_path();
         file.source = Route::Given;
-        if self.snapshot { snapshot::of(file) } else { Ok(file) }
+        if self.snapshot && !first { snapshot::of(file) } else { Ok(file) }
     }
 }
 

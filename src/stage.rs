@@ -20,6 +20,7 @@ use crate::runtime::{call, host, image, replace};
 use crate::symbol::{ModuleId, Provider};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One module of the group, mapped. The fields drop in this order: frames lie in memory, and so do thread-local images.
 #[derive(Debug)]
@@ -302,6 +303,9 @@ impl Sealed {
         let instances = publish(&mut group)?;
         let scope = scope(&group, &instances);
         wait_for_needs(&scope, &instances)?;
+        if group.loader.is_global() {
+            make_global(&scope);
+        }
         let arguments = host::arguments();
         for (id, calls) in &entries {
             let instance = &instances[usize::from(id.0)];
@@ -346,6 +350,15 @@ fn entries(group: &Group) -> Result<Vec<(ModuleId, Vec<RunAddr>)>, Error> {
     Ok(all)
 }
 
+/// Lets later opens see what was opened and all that it needs, those too that were there already.
+fn make_global(scope: &Scope) {
+    for member in scope.iter() {
+        if let Member::Ours(instance) = member {
+            instance.global.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Makes instances of the group's modules and adds them to the registry: from now on other opens find them, and wait
 /// until they are initialised.
 fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
@@ -360,13 +373,17 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
             .map_err(|kind| kind.at(&module.name, Stage::Initialize))?;
         let needs = module.needs.iter().map(|need| need_ref(group, &serials, *need)).collect();
         let MappedImage { frames, tls, memory } = mapped;
-        let (global, init) = (group.loader.is_global(), Init::by_this_thread());
+        let (global, init) = (AtomicBool::new(group.loader.is_global()), Init::by_this_thread());
+        let loader = group.loader.settings();
+        let loaded_by = module.parent.map_or(loader.opener(), |parent| Some(serials[usize::from(parent.0)]));
         let debugger = Entry::new(&module, memory.bias());
         instances.push(Arc::new(Instance {
             module,
             symbols,
             serial,
             needs,
+            loader,
+            loaded_by,
             global,
             tls,
             init,

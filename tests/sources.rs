@@ -207,6 +207,10 @@ fn a_snapshot_is_what_was_checked() {
     // SAFETY: our own fixture, and a copy of it at that.
     let library = unsafe { relocated.run_resolvers().unwrap().seal().unwrap().initialize() }.unwrap();
     assert_eq!(answer(&library), 42);
+    // An archive is copied before it is looked at.
+    let data = fs::read(test_fixtures::build("bss").path).unwrap();
+    let archive = zip(&folder, "one.zip", "one.so", &data);
+    assert_eq!(answer(&open(Source::member(archive, "one.so").snapshot()).unwrap()), 42);
     // Names that are searched for can be copied, too.
     let before = ledger().instances;
     let zlib = open(Source::from("libz.so.1").snapshot()).unwrap();

@@ -426,7 +426,7 @@ impl<'a> SymbolTable<'a> {
             }
         }
         let (holds, value, index) = best?;
-        Some(Near { name: self.name(index)?, vm: VmAddr(value), holds })
+        Some(Near { name: self.name(index)?, vm: VmAddr(value), holds, row: self.symbols.get(index as usize)? })
     }
 }
 

@@ -103,6 +103,13 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The node of debuggers' list, for as long as the entry lives: a `struct link_map` as far as that is public.
+    pub(crate) fn link_map(&self) -> RunAddr {
+        RunAddr(self.0.address())
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         withdraw([&*self]);

@@ -5,29 +5,35 @@
 //! we have loaded. So the imports of these names are bound to the functions here ([`entry`]). They have no exported
 //! names, since a program that exports `dl_iterate_phdr` or `_dl_find_object` takes them over for the whole process.
 //!
-//! `dlsym` depends on who calls: the address that the call returns to tells. It is read by a naked function that passes
+//! `dlopen` and `dlsym` depend on who calls: the address that the call returns to tells. It is read by a naked function that passes
 //! it on as one more argument, since compiled code may keep no frame pointer that would lead to it.
 //!
 //! What differs from glibc, on purpose:
-//! - `dlclose` checks the handle and unmaps nothing.
-//! - `dlopen` searches as [`Loader`](crate::Loader) does by default: `LD_LIBRARY_PATH` and the caller's `DT_RUNPATH`
-//!   are not looked at. Opening an image a second time as `RTLD_GLOBAL` does not make it global. `RTLD_LAZY` is `RTLD_NOW`.
-//! - `dlmopen` knows one namespace; `dlinfo` three requests; `dladdr1` gives no symbol entry.
+//! - `dlclose` counts and unmaps nothing.
+//! - `dlopen` uses the settings of the [`Loader`](crate::Loader) that opened the caller, and searches as for what the
+//!   caller needs: its `DT_RPATH`, those of who loaded it, the library path, its `DT_RUNPATH`. `LD_LIBRARY_PATH` counts
+//!   if it counted for the caller. `RTLD_LAZY` is `RTLD_NOW`; `RTLD_NODELETE` goes without saying.
+//! - `dlmopen` knows one namespace. `dlinfo` refuses `RTLD_DI_CONFIGADDR` and the two requests about profiles, as
+//!   glibc does the first.
+//! - A module id that `dlinfo` or `dl_iterate_phdr` gives is one that the caller's `__tls_get_addr` takes.
+//! - A success does not clear the text that an earlier failure left for `dlerror`: POSIX says so.
 //!
 //! Invariant: a pointer that comes in is followed only where the C standard library's contract says what it points to
 //! (C strings, result structures); a handle is looked up and never followed. What goes out stays valid until the
 //! process ends, except the text of `dlerror` (until the thread's next call of it) and what a callback is shown (until it
 //! returns).
 
+mod folders;
 mod handle;
 mod images;
 mod list;
 mod report;
 mod scope;
 
+use super::tls;
 use crate::addr::RunAddr;
 use handle::{Failure, Handle};
-use images::{HeaderInfo, Known, LinkMap};
+use images::{HeaderInfo, Known};
 use report::or_fail;
 use scope::View;
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
@@ -38,8 +44,8 @@ use std::ptr;
 /// The function that an import of that name is bound to.
 pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
     let function = match name {
-        b"dlopen" => open as *const (),
-        b"dlmopen" => open_in_namespace as *const (),
+        b"dlopen" => open_entry as *const (),
+        b"dlmopen" => namespace_entry as *const (),
         b"dlsym" => symbol_entry as *const (),
         b"dlvsym" => version_entry as *const (),
         b"dlclose" => close as *const (),
@@ -61,32 +67,31 @@ unsafe fn string<'a>(text: *const c_char) -> Option<&'a CStr> {
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
 }
 
-/// `dlopen`
-///
 /// # Safety
 /// `name` is null or a C string; initialisers of what it names run.
-unsafe extern "C" fn open(name: *const c_char, flags: c_int) -> *mut c_void {
+unsafe extern "C" fn open(name: *const c_char, flags: c_int, caller: u64) -> *mut c_void {
     // SAFETY: the C caller's promise.
-    let opened = unsafe { Handle::open(string(name), flags) };
-    or_fail(opened.map(Handle::pointer), ptr::null_mut())
+    let opened = unsafe { Handle::open(string(name), flags, RunAddr(caller)) };
+    // What is not loaded, and was not to be, is null without being an error.
+    or_fail(opened.map(|handle| handle.map_or(ptr::null_mut(), Handle::pointer)), ptr::null_mut())
 }
 
-/// `dlmopen`
-///
 /// # Safety
 /// As [`open`].
-unsafe extern "C" fn open_in_namespace(namespace: c_long, name: *const c_char, flags: c_int) -> *mut c_void {
+unsafe extern "C" fn open_in(namespace: c_long, name: *const c_char, flags: c_int, caller: u64) -> *mut c_void {
     const LM_ID_BASE: c_long = 0;
     if namespace != LM_ID_BASE {
-        return or_fail(Err(Failure::NoNamespace), ptr::null_mut());
+        // SAFETY: the C caller's promise.
+        let name = unsafe { string(name) }.unwrap_or_default().to_bytes().to_vec();
+        return or_fail(Err(Failure::NoNamespace(name)), ptr::null_mut());
     }
     // SAFETY: the C caller's promise.
-    unsafe { open(name, flags) }
+    unsafe { open(name, flags, caller) }
 }
 
 /// `dlclose`
 extern "C" fn close(handle: *const c_void) -> c_int {
-    or_fail(Handle::of(handle).map(|_| 0), -1)
+    or_fail(Handle::of(handle).and_then(Handle::close).map(|()| 0), -1)
 }
 
 /// `dlerror`
@@ -127,6 +132,20 @@ macro_rules! with_caller {
             unsafe { $function($($argument,)* 0) }
         }
     };
+}
+with_caller! {
+    /// `dlopen`
+    ///
+    /// # Safety
+    /// As [`open`].
+    open_entry(name: *const c_char, flags: c_int) => open, x86_64: "rdx", aarch64: "x2"
+}
+with_caller! {
+    /// `dlmopen`
+    ///
+    /// # Safety
+    /// As [`open`].
+    namespace_entry(namespace: c_long, name: *const c_char, flags: c_int) => open_in, x86_64: "rcx", aarch64: "x3"
 }
 with_caller! {
     /// `dlsym`
@@ -199,8 +218,8 @@ unsafe extern "C" fn describe(address: *const c_void, info: *mut AddressInfo) ->
     let filled = AddressInfo {
         path: Known::of(&member).name(),
         base: pointer(images::extent(&member).0),
-        symbol: symbol.map_or(ptr::null(), |(name, _)| name),
-        symbol_address: symbol.map_or(ptr::null(), |(_, at)| pointer(at)),
+        symbol: symbol.map_or(ptr::null(), |symbol| symbol.name),
+        symbol_address: symbol.map_or(ptr::null(), |symbol| pointer(symbol.address)),
     };
     // SAFETY: the C caller's promise.
     unsafe { info.write(filled) };
@@ -224,8 +243,11 @@ unsafe extern "C" fn describe_more(
     let at = RunAddr(address.addr() as u64);
     let member = scope::at(at).filter(|_| described != 0);
     let told: *const c_void = match flags {
-        RTLD_DL_LINKMAP => member.map_or(ptr::null(), |member| Known::of(&member).link_map().cast()),
-        RTLD_DL_SYMENT => ptr::null(),
+        RTLD_DL_LINKMAP => member.map_or(ptr::null(), |member| pointer(images::link_map(&member))),
+        RTLD_DL_SYMENT => {
+            let symbol = member.and_then(|member| images::symbol_at(&member, at));
+            symbol.map_or(ptr::null(), |symbol| symbol.row.cast())
+        }
         _ => return described,
     };
     if !extra.is_null() {
@@ -241,26 +263,34 @@ unsafe extern "C" fn describe_more(
 /// `result` can be written to, as the request says.
 unsafe extern "C" fn inform(handle: *const c_void, request: c_int, result: *mut c_void) -> c_int {
     // SAFETY: the C caller's promise.
-    or_fail(unsafe { answer(handle, request, result) }.map(|()| 0), -1)
+    or_fail(unsafe { answer(handle, request, result) }, -1)
 }
 
 /// # Safety
 /// As [`inform`].
-unsafe fn answer(handle: *const c_void, request: c_int, result: *mut c_void) -> Result<(), Failure> {
+unsafe fn answer(handle: *const c_void, request: c_int, result: *mut c_void) -> Result<c_int, Failure> {
     const RTLD_DI_LMID: c_int = 1;
     const RTLD_DI_LINKMAP: c_int = 2;
+    const RTLD_DI_SERINFO: c_int = 4;
+    const RTLD_DI_SERINFOSIZE: c_int = 5;
     const RTLD_DI_ORIGIN: c_int = 6;
+    const RTLD_DI_TLS_MODID: c_int = 9;
+    const RTLD_DI_TLS_DATA: c_int = 10;
+    const RTLD_DI_PHDR: c_int = 11;
     let view = View::now().map_err(Failure::Host)?;
     let image = Handle::of(handle)?.image(&view).ok_or(Failure::NoHandle(handle.addr()))?;
-    let known = Known::of(&image);
     match request {
         // SAFETY: the C caller's promise: room for an `Lmid_t`. There is one namespace.
         RTLD_DI_LMID => unsafe { result.cast::<c_long>().write(0) },
         // SAFETY: the C caller's promise: room for a pointer.
-        RTLD_DI_LINKMAP => unsafe { result.cast::<*const LinkMap>().write(known.link_map()) },
+        RTLD_DI_LINKMAP => unsafe { result.cast::<*const c_void>().write(pointer(images::link_map(&image))) },
+        // SAFETY: the C caller's promise: a structure of the size that it was told, or was told to ask for.
+        RTLD_DI_SERINFO | RTLD_DI_SERINFOSIZE => unsafe {
+            folders::tell(&folders::of(&image), result.cast(), request == RTLD_DI_SERINFO)?;
+        },
         RTLD_DI_ORIGIN => {
             // SAFETY: the name of a known image is a C string that stays.
-            let path = unsafe { CStr::from_ptr(known.name()) };
+            let path = unsafe { CStr::from_ptr(Known::of(&image).name()) };
             let folder = origin(path);
             // SAFETY: the C caller's promise: room for the folder's name and a NUL. There is no way to tell how much.
             unsafe {
@@ -268,9 +298,25 @@ unsafe fn answer(handle: *const c_void, request: c_int, result: *mut c_void) -> 
                 result.cast::<u8>().add(folder.len()).write(0);
             }
         }
-        other => return Err(Failure::Request(other)),
+        RTLD_DI_TLS_MODID => {
+            let id = view.thread_locals(&image).unwrap_or(0);
+            // SAFETY: the C caller's promise: room for a `size_t`.
+            unsafe { result.cast::<usize>().write(id as usize) }
+        }
+        RTLD_DI_TLS_DATA => {
+            let block = view.thread_locals(&image).and_then(tls::block).unwrap_or_default();
+            // SAFETY: the C caller's promise: room for a pointer.
+            unsafe { result.cast::<*const c_void>().write(pointer(block)) }
+        }
+        RTLD_DI_PHDR => {
+            let (table, count) = images::header_pointer(&image);
+            // SAFETY: the C caller's promise: room for a pointer.
+            unsafe { result.cast::<*const u8>().write(table) };
+            return Ok(c_int::from(count));
+        }
+        _ => return Err(Failure::Request),
     }
-    Ok(())
+    Ok(0)
 }
 
 /// The folder that a file is in, as a full path.
@@ -305,7 +351,7 @@ struct FoundObject {
     flags: u64,
     start: *const c_void,
     end: *const c_void,
-    map: *const LinkMap,
+    map: *const c_void,
     unwind_index: *const c_void,
     reserved: [u64; 7],
 }
@@ -324,7 +370,7 @@ unsafe extern "C" fn find_object(address: *const c_void, result: *mut FoundObjec
         flags: 0,
         start: pointer(start),
         end: pointer(end),
-        map: Known::of(&member).link_map(),
+        map: pointer(images::link_map(&member)),
         unwind_index: pointer(unwind_index),
         reserved: [0; 7],
     };

@@ -45,12 +45,14 @@
 
 mod arena;
 mod fixed;
+mod present;
 mod reserve;
 mod template;
 
 pub use self::reserve::StaticTls;
 
 use self::arena::{Arena, Mapping};
+pub(crate) use self::present::block;
 use self::reserve::Slice;
 use crate::addr::{Bias, RunAddr};
 use crate::error::ErrorKind;

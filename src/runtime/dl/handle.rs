@@ -19,6 +19,7 @@ use std::ffi::{CStr, OsStr, c_int, c_void};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 static HANDLES: List<Handle> = List::new();
 
@@ -29,35 +30,52 @@ pub(super) struct Handle {
     library: Option<Library>,
     /// What lookups in the library visit.
     scope: Vec<Member>,
+    /// How often it was opened and not closed.
+    opens: AtomicUsize,
 }
 
-/// Why a call failed: the text for `dlerror`.
+/// Why a call failed: the text for `dlerror`, in glibc's words where it has some, since programs do look at them.
 #[derive(Debug)]
 pub(super) enum Failure {
     Open(crate::Error),
     Host(ErrorKind),
-    NotLoaded(Vec<u8>),
+    Mode(Vec<u8>),
     NoHandle(usize),
-    NoNamespace,
+    NotOpen,
+    NoNamespace(Vec<u8>),
     NotDynamic,
-    Undefined { symbol: Vec<u8>, version: Option<Vec<u8>> },
-    Request(c_int),
+    Undefined { object: String, symbol: Vec<u8>, version: Option<Vec<u8>> },
+    Request,
+    Room,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Open(error) => error.fmt(f),
+            Failure::Open(error) => match error.kind() {
+                ErrorKind::NotFound { .. } => {
+                    let details = error.kind().to_string();
+                    let details = details.strip_prefix("not found").unwrap_or_default();
+                    let what = "cannot open shared object file: No such file or directory";
+                    write!(f, "{}: {what}{details}", error.module())
+                }
+                _ => error.fmt(f),
+            },
             Failure::Host(error) => error.fmt(f),
-            Failure::NotLoaded(name) => write!(f, "{}: not loaded, and RTLD_NOLOAD was asked for", Name(name)),
+            Failure::Mode(name) => write!(f, "{}: invalid mode for dlopen(): Invalid argument", Name(name)),
             Failure::NoHandle(at) => write!(f, "invalid handle: {at:#x}"),
-            Failure::NoNamespace => f.write_str("dlmopen: namespaces other than LM_ID_BASE are not supported"),
-            Failure::NotDynamic => f.write_str("RTLD_NEXT used in code that is in no loaded image"),
-            Failure::Undefined { symbol, version: None } => write!(f, "undefined symbol: {}", Name(symbol)),
-            Failure::Undefined { symbol, version: Some(version) } => {
-                write!(f, "undefined symbol: {}, version {}", Name(symbol), Name(version))
+            Failure::NotOpen => f.write_str("shared object not open"),
+            Failure::NoNamespace(name) => {
+                let what = "invalid target namespace in dlmopen(): there is only LM_ID_BASE";
+                write!(f, "{}: {what}", Name(name))
             }
-            Failure::Request(number) => write!(f, "dlinfo: request {number} is not supported"),
+            Failure::NotDynamic => f.write_str("RTLD_NEXT used in code not dynamically loaded"),
+            Failure::Undefined { object, symbol, version } => {
+                write!(f, "{object}: undefined symbol: {}", Name(symbol))?;
+                version.as_ref().map_or(Ok(()), |version| write!(f, ", version {}", Name(version)))
+            }
+            Failure::Request => f.write_str("unsupported dlinfo request"),
+            Failure::Room => f.write_str("dlinfo: the structure is not as RTLD_DI_SERINFOSIZE said"),
         }
     }
 }
@@ -73,34 +91,58 @@ impl Handle {
         ptr::from_ref(self).cast_mut().cast()
     }
 
-    /// Opens what `name` stands for, in the way that [`Library::open`] does; no name stands for the process.
+    /// Opens what `name` stands for, as the image would that the call returns to; no name stands for the process. `None`
+    /// if it is not loaded, and should not be.
     ///
     /// # Safety
     /// Initialisers run.
-    pub(super) unsafe fn open(name: Option<&CStr>, flags: c_int) -> Result<&'static Handle, Failure> {
+    pub(super) unsafe fn open(
+        name: Option<&CStr>,
+        flags: c_int,
+        caller: RunAddr,
+    ) -> Result<Option<&'static Handle>, Failure> {
+        if flags & (libc::RTLD_LAZY | libc::RTLD_NOW) == 0 {
+            return Err(Failure::Mode(name.unwrap_or_default().to_bytes().to_vec()));
+        }
         let Some(name) = name.filter(|name| !name.is_empty()) else {
-            return Ok(
-                HANDLES.find_or_add(|handle| handle.library.is_none(), || Handle { library: None, scope: Vec::new() })
-            );
+            let whole = || Handle { library: None, scope: Vec::new(), opens: AtomicUsize::new(0) };
+            return Ok(Some(HANDLES.find_or_add(|handle| handle.library.is_none(), whole)));
         };
         let path = OsStr::from_bytes(name.to_bytes());
-        let loader = Loader::new().global(flags & libc::RTLD_GLOBAL != 0);
+        let loader = match scope::at(before(caller)) {
+            Some(Member::Ours(caller)) => Loader::for_opener(&caller),
+            _ => Loader::new(),
+        };
+        let loader = loader.global(flags & libc::RTLD_GLOBAL != 0);
         if flags & libc::RTLD_NOLOAD != 0 {
-            let linked = loader.link(path).map_err(Failure::Open)?;
-            if matches!(linked.plan().root, Provider::New(_)) {
-                return Err(Failure::NotLoaded(name.to_bytes().to_vec()));
-            }
+            match loader.link(path) {
+                Ok(linked) if matches!(linked.plan().root, Provider::New(_)) => return Ok(None),
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound { .. }) => return Ok(None),
+                linked => linked.map_err(Failure::Open)?,
+            };
         }
         // SAFETY: the caller allows initialisers to run. No lock of ours is held meanwhile, so they may open, too.
         let library = unsafe { loader.open(path) }.map_err(Failure::Open)?;
-        Handle::add(library)
+        let handle = Handle::add(library)?;
+        handle.opens.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(handle))
     }
 
     fn add(library: Library) -> Result<&'static Handle, Failure> {
         let view = View::now().map_err(Failure::Host)?;
         let scope = view.group(library.root());
         let same = |handle: &Handle| handle.library.as_ref().is_some_and(|known| known.is_same(&library));
-        Ok(HANDLES.find_or_add(same, || Handle { library: Some(library.clone()), scope }))
+        let new = || Handle { library: Some(library.clone()), scope, opens: AtomicUsize::new(0) };
+        Ok(HANDLES.find_or_add(same, new))
+    }
+
+    /// Takes back one `dlopen`. Nothing is unmapped; the process as a whole is always open.
+    pub(super) fn close(&self) -> Result<(), Failure> {
+        if self.library.is_none() {
+            return Ok(());
+        }
+        let closed = self.opens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |opens| opens.checked_sub(1));
+        closed.map(|_| ()).map_err(|_| Failure::NotOpen)
     }
 
     /// The image itself: for the process as a whole, the executable.
@@ -110,6 +152,12 @@ impl Handle {
             None => view.host.main().cloned().map(Member::Host),
         }
     }
+}
+
+/// An address within the call that returns to `caller`: it may be the last instruction of its function, and that the
+/// last of its segment.
+fn before(caller: RunAddr) -> RunAddr {
+    RunAddr(caller.0.saturating_sub(1))
 }
 
 /// Answers `dlsym` and `dlvsym`. `caller` is the address that the call returns to.
@@ -124,8 +172,7 @@ pub(super) unsafe fn search(
 ) -> Result<RunAddr, Failure> {
     let view = View::now().map_err(Failure::Host)?;
     let query = &version.map_or(Query::by_name(name), |version| Query::by_version(name, version));
-    // The call may be the last instruction of its function, and that the last of its segment.
-    let at = RunAddr(caller.0.saturating_sub(1));
+    let at = before(caller);
     // SAFETY: the caller allows a resolver to run; here and below.
     let found = if handle.addr() == libc::RTLD_DEFAULT.addr() {
         let group = || scope::at(at).map(|caller| view.group_of(&caller)).unwrap_or_default();
@@ -146,7 +193,13 @@ pub(super) unsafe fn search(
             None => unsafe { view.lookup(view.global(), query) },
         }
     };
-    let undefined = || Failure::Undefined { symbol: name.to_vec(), version: version.map(<[u8]>::to_vec) };
+    let undefined = || {
+        let library = Handle::of(handle).ok().and_then(|handle| handle.library.as_ref());
+        let asked = library.map(|library| library.root().clone()).or_else(|| scope::at(at));
+        let asked = asked.or_else(|| view.host.main().cloned().map(Member::Host));
+        let object = asked.map_or(String::new(), |member| member.name().to_owned());
+        Failure::Undefined { object, symbol: name.to_vec(), version: version.map(<[u8]>::to_vec) }
+    };
     // A static executable has no such function that we could take the place of.
     found.or_else(|| replace::replacement(name)).ok_or_else(undefined)
 }

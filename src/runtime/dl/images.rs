@@ -13,6 +13,7 @@ use crate::plan::{Near, Region};
 use crate::platform::unix::page_size;
 use crate::registry::{Instance, Member};
 use crate::runtime::host::HostImage;
+use crate::runtime::tls;
 use goblin::elf64::program_header as ph;
 use std::ffi::{CString, c_char};
 use std::sync::{Arc, Weak};
@@ -22,23 +23,11 @@ static KNOWN: List<Known> = List::new();
 /// Names of symbols of host images that may be unloaded.
 static NAMES: List<CString> = List::new();
 
-/// `struct link_map` of `<link.h>`, as far as it is public. Addresses are numbers here, since nobody follows them.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct LinkMap {
-    address: u64,
-    name: u64,
-    dynamic: u64,
-    next: u64,
-    previous: u64,
-}
-
 /// What stays of an image, even when it is gone.
 #[derive(Debug)]
 pub(super) struct Known {
     key: Key,
     name: CString,
-    map: LinkMap,
 }
 
 /// Tells images apart, also those that had the same place one after the other.
@@ -77,17 +66,7 @@ impl Known {
             Member::Ours(instance) => instance.module.path.as_os_str().as_encoded_bytes(),
             Member::Host(image) => image.path().as_os_str().as_encoded_bytes(),
         };
-        let name = CString::new(path).unwrap_or_default();
-        let bias = bias(member);
-        let section = headers(member).find(|header| header.kind == ph::PT_DYNAMIC);
-        let map = LinkMap {
-            address: bias.0,
-            name: name.as_ptr().addr() as u64,
-            dynamic: section.map_or(0, |section| (VmAddr(section.vaddr) + bias).0),
-            next: 0,
-            previous: 0,
-        };
-        Known { key: Key::of(member), name, map }
+        Known { key: Key::of(member), name: CString::new(path).unwrap_or_default() }
     }
 
     /// How many images there ever were.
@@ -99,10 +78,14 @@ impl Known {
     pub(super) fn name(&'static self) -> *const c_char {
         self.name.as_ptr()
     }
+}
 
-    /// A link map of our own making: true as to address, name and dynamic section, and in no list.
-    pub(super) fn link_map(&'static self) -> *const LinkMap {
-        &raw const self.map
+/// The `link_map` of an image: the system loader's own, or the one that debuggers see. It lives as long as the image. Null
+/// for a static executable, which has none.
+pub(super) fn link_map(member: &Member) -> RunAddr {
+    match member {
+        Member::Ours(instance) => instance.debugger.link_map(),
+        Member::Host(image) => image.node(),
     }
 }
 
@@ -113,6 +96,12 @@ pub(super) fn header_table(member: &Member) -> &'static [u8] {
         // SAFETY: listed when the call began, and used no longer than the call lasts (see the file's invariant).
         Member::Host(image) => unsafe { image.program_headers() }.unwrap_or_default(),
     }
+}
+
+/// Where they are, and how many.
+pub(super) fn header_pointer(member: &Member) -> (*const u8, u16) {
+    let table = header_table(member);
+    (table.as_ptr(), (table.len() / PHENT) as u16)
 }
 
 /// The same, decoded.
@@ -148,22 +137,28 @@ pub(super) fn extent(member: &Member) -> (RunAddr, RunAddr) {
     (pages.start + bias(member), pages.end() + bias(member))
 }
 
-/// The exported symbol that `at` lies in: its name, and where it is.
-pub(super) fn symbol_at(member: &Member, at: RunAddr) -> Option<(*const c_char, RunAddr)> {
+/// The exported symbol that an address lies in.
+#[derive(Clone, Copy)]
+pub(super) struct Symbol {
+    pub(super) name: *const c_char,
+    pub(super) address: RunAddr,
+    /// Its `Elf64_Sym`; null for a host image that may be unloaded.
+    pub(super) row: *const u8,
+}
+
+/// The exported symbol that `at` lies in.
+pub(super) fn symbol_at(member: &Member, at: RunAddr) -> Option<Symbol> {
     let vm = at.to_vm(bias(member));
-    let Near { name, vm: value, .. } = member.symbols().near(vm).filter(|near| near.holds)?;
+    let Near { name, vm: value, row, .. } = member.symbols().near(vm).filter(|near| near.holds)?;
     // A name in a string table ends with a NUL there. The tables of ours and of the start-up images stay.
     let stays = match member {
         Member::Ours(_) => true,
         Member::Host(image) => image.global,
     };
-    let name = match stays {
-        true => name.as_ptr().cast(),
-        false => {
-            NAMES.find_or_add(|known| known.as_bytes() == name, || CString::new(name).unwrap_or_default()).as_ptr()
-        }
-    };
-    Some((name, value + bias(member)))
+    let kept =
+        || NAMES.find_or_add(|known| known.as_bytes() == name, || CString::new(name).unwrap_or_default()).as_ptr();
+    let (name, row) = if stays { (name.as_ptr().cast(), row.as_ptr()) } else { (kept(), std::ptr::null()) };
+    Some(Symbol { name, address: value + bias(member), row })
 }
 
 /// Where an image's index of unwind tables is (`PT_GNU_EH_FRAME`).
@@ -188,8 +183,9 @@ pub(super) struct HeaderInfo {
     /// Images that there ever were, and those of them that are gone: a caller that caches compares both.
     adds: u64,
     subs: u64,
-    /// Zero: neither the host's ids nor ours may be used with the other's functions.
+    /// What the `__tls_get_addr` that images of ours call understands; 0 for an image without thread-locals.
     tls_module: usize,
+    /// The calling thread's block, if it was made already.
     tls_block: *const u8,
 }
 
@@ -198,16 +194,17 @@ pub(super) fn header_infos(view: &View) -> Vec<HeaderInfo> {
     let members: Vec<(Member, &Known)> = view.all().map(|member| (member.clone(), Known::of(&member))).collect();
     let adds = Known::count();
     let info = |(member, known): &(Member, &'static Known)| {
-        let table = header_table(member);
+        let (headers, count) = header_pointer(member);
+        let tls = view.thread_locals(member);
         HeaderInfo {
             address: bias(member).0,
             name: known.name(),
-            headers: table.as_ptr(),
-            count: (table.len() / PHENT) as u16,
+            headers,
+            count,
             adds: adds as u64,
             subs: (adds - members.len()) as u64,
-            tls_module: 0,
-            tls_block: std::ptr::null(),
+            tls_module: tls.unwrap_or(0) as usize,
+            tls_block: std::ptr::with_exposed_provenance(tls.and_then(tls::block).unwrap_or_default().0 as usize),
         }
     };
     members.iter().map(info).filter(|info| info.count > 0).collect()

@@ -5,8 +5,7 @@
 //! group alone: libc stands in the host's scope before every image of ours, but in a group it stands behind those that
 //! need it, and an image that wraps `malloc` asks for the one behind it.
 //!
-//! The group of an image is that of the object whose opening brought it in. Groups are published whole, so in load
-//! order that object is the last one at or before the image that nobody asked for.
+//! The group of an image is that of the object whose opening brought it in.
 //!
 //! Invariant: a resolver is run and a thread-local's address taken only in images that were loaded at the time of the
 //! [`View`]; instances are never unmapped, and the host's are looked at within the call.
@@ -20,6 +19,7 @@ use crate::runtime::tls::{ModuleTls, host_alias};
 use crate::runtime::{image, replace};
 use crate::symbol::{HostId, Provider, SymbolKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// All images of the process at one moment.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl View {
     pub(super) fn global(&self) -> impl Iterator<Item = Member> {
         self.all().filter(|member| match member {
             Member::Host(image) => image.global,
-            Member::Ours(instance) => instance.global,
+            Member::Ours(instance) => instance.global.load(Ordering::Relaxed),
         })
     }
 
@@ -65,9 +65,12 @@ impl View {
     /// The group that `caller` was loaded with; of a host image, the start-up scope.
     pub(super) fn group_of(&self, caller: &Member) -> Vec<Member> {
         let Member::Ours(instance) = caller else { return self.global().collect() };
-        let instances = &self.snapshot.instances;
-        let until = instances.iter().position(|it| Arc::ptr_eq(it, instance)).map_or(0, |at| at + 1);
-        let root = instances[..until].iter().rfind(|it| it.module.parent.is_none()).unwrap_or(instance);
+        let mut root = instance;
+        while root.module.parent.is_some()
+            && let Some(parent) = self.snapshot.instances.iter().find(|it| Some(it.serial) == root.loaded_by)
+        {
+            root = parent;
+        }
         self.group(&Member::Ours(Arc::clone(root)))
     }
 
@@ -103,7 +106,7 @@ impl View {
     }
 
     /// The id for the thread-locals of an image.
-    fn thread_locals(&self, member: &Member) -> Option<u64> {
+    pub(super) fn thread_locals(&self, member: &Member) -> Option<u64> {
         match member {
             Member::Ours(instance) => instance.tls.as_ref().map(ModuleTls::id),
             Member::Host(_) => {

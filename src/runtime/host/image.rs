@@ -133,7 +133,8 @@ impl HostImage {
         unsafe { self.segments.borrow_even_writable(at.0, Some(size)) }.unwrap_or_default()
     }
 
-    pub(super) fn node(&self) -> RunAddr {
+    /// Its `link_map` in the system loader's list; 0 in a static process.
+    pub(crate) fn node(&self) -> RunAddr {
         self.link.node
     }
 
