@@ -29,7 +29,7 @@ compile_error!("sideload knows Linux, FreeBSD and macOS: a system needs a file i
 pub(crate) use linux::threads;
 
 #[cfg(not(target_os = "linux"))]
-mod no_threads;
+pub(crate) mod no_threads;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use no_threads as threads;
 

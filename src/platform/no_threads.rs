@@ -4,7 +4,7 @@ use crate::addr::RunAddr;
 use crate::error::ErrorKind;
 
 /// Where the C library has what is called so.
-type Find = dyn Fn(&[u8]) -> Option<RunAddr>;
+type Find<'f> = dyn Fn(&[u8]) -> Option<RunAddr> + 'f;
 
 /// Writes to every other thread: not here.
 ///
@@ -13,6 +13,11 @@ type Find = dyn Fn(&[u8]) -> Option<RunAddr>;
 ///
 /// # Safety
 /// None is needed, where nothing is written.
-pub(crate) unsafe fn write_to_others(_here: u64, _offset: i64, _bytes: &[u8], _find: &Find) -> Result<(), ErrorKind> {
+pub(crate) unsafe fn write_to_others(
+    _here: u64,
+    _offset: i64,
+    _bytes: &[u8],
+    _find: &Find<'_>,
+) -> Result<(), ErrorKind> {
     Err(ErrorKind::unsupported("initial-exec thread-locals (TPOFF64) on this system"))
 }
