@@ -1,0 +1,191 @@
+//! What a loader of ELF has to get right, a small case each, in a process of its own: through us and through the system
+//! loader. `cargo test --test conformance -- --nocapture` prints the table.
+#![cfg(target_os = "linux")]
+
+mod cases;
+mod loaders;
+#[path = "../support/mod.rs"]
+mod support;
+
+use cases::{Verdict, same};
+use loaders::Who;
+use support::{Child, Outcome, in_parallel, say, text_argument};
+use test_fixtures::build;
+
+/// One subject.
+struct Case {
+    name: &'static str,
+    what: What,
+    system: System,
+}
+
+/// What is done.
+enum What {
+    /// The fixture opens, and answers 42.
+    Answers(&'static str),
+    /// The same, and at the end of the process its finalisers write what the fixture says.
+    SaysAtExit(&'static str),
+    /// The fixture does not open; our error has these words.
+    Refused(&'static str, &'static [&'static str]),
+    /// Whatever the function does.
+    Runs(fn(Who) -> Verdict),
+}
+
+/// What the system loader is expected to do with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum System {
+    Passes,
+    /// How it ends depends on its version; why.
+    Spared(&'static str),
+}
+
+const fn answers(name: &'static str, fixture: &'static str) -> Case {
+    Case { name, what: What::Answers(fixture), system: System::Passes }
+}
+
+const fn runs(name: &'static str, case: fn(Who) -> Verdict) -> Case {
+    Case { name, what: What::Runs(case), system: System::Passes }
+}
+
+const fn refused(name: &'static str, fixture: &'static str, words: &'static [&'static str]) -> Case {
+    Case { name, what: What::Refused(fixture, words), system: System::Passes }
+}
+
+const fn says_at_exit(name: &'static str, fixture: &'static str) -> Case {
+    Case { name, what: What::SaysAtExit(fixture), system: System::Passes }
+}
+
+const CASES: &[Case] = &[
+    answers("tls: general dynamic", "tls_gd"),
+    answers("tls: local dynamic", "tls_ld"),
+    answers("tls: initial exec", "tls_initial_exec"),
+    answers("tls: of another object", "tls_import"),
+    answers("tls: alignment of 4096", "tls_align"),
+    answers("tls: relocated pointer in the template", "tls_pointer"),
+    answers("tls: the host's errno", "tls_errno"),
+    runs("tls: threads before and after", |who| cases::threads_before_and_after(who, "tls_gd")),
+    runs("tls: initial exec, threads before and after", |who| cases::threads_before_and_after(who, "tls_initial_exec")),
+    answers("tls: destructors, C++ thread_local", "tls_cxx"),
+    answers("tls: destructors, Rust thread_local!", "rust_threads"),
+    runs("ifunc: by lookup", cases::ifunc_by_lookup),
+    answers("ifunc: IRELATIVE", "ifunc_local"),
+    answers("ifunc: resolver calls through its PLT", "ifunc_resolver_calls"),
+    answers("ifunc: of another object, in every form", "ifunc_imported"),
+    answers("init: DT_INIT before DT_INIT_ARRAY", "init_both"),
+    answers("init: argc, argv, envp", "init_array"),
+    answers("init: dependencies first", "init_diamond"),
+    answers("init: a cycle", "cycle_a"),
+    answers("init: an imported function", "init_imported"),
+    answers("init: opens itself and another", "init_opens"),
+    answers("init: starts a thread and waits for it", "init_thread"),
+    says_at_exit("fini: array backwards, then DT_FINI", "fini"),
+    says_at_exit("fini: atexit handler", "atexit"),
+    says_at_exit("fini: C++ statics", "cxx_static"),
+    runs("versions: by lookup", cases::versions_by_lookup),
+    answers("versions: default", "version_default"),
+    answers("versions: old", "version_old"),
+    answers("versions: none asked for", "version_none"),
+    refused("versions: missing", "version_missing", &["VERSIONED_2", "libversioned.so"]),
+    answers("symbols: weak undefined", "weak_undefined"),
+    answers("symbols: STB_GNU_UNIQUE", "gnu_unique"),
+    answers("symbols: protected", "visibility_protected"),
+    answers("symbols: hidden", "visibility_hidden"),
+    answers("symbols: interposition", "interposition"),
+    answers("symbols: DF_SYMBOLIC", "symbolic_flag"),
+    answers("symbols: one address for a function", "function_identity"),
+    answers("symbols: the host's copies of data", "host_data"),
+    runs("symbols: missing, by lookup", cases::missing_symbol),
+    refused("symbols: undefined", "undefined_many", &["undefined_alpha", "undefined_beta", "undefined_gamma"]),
+    refused("symbols: undefined, in a lazy slot", "undefined_lazy", &["undefined"]),
+    runs("scope: global and local", cases::global_and_local),
+    answers("file: RELR", "relr_and_rela"),
+    answers("file: DT_HASH only", "hash_sysv"),
+    answers("file: DT_GNU_HASH only", "hash_gnu"),
+    answers("file: no section headers", "no_section_headers"),
+    answers("file: p_align 2 MiB", "align_2m"),
+    answers("file: no relocations", "no_relocations"),
+    answers("file: RELRO ends inside a page", "relro_inexact"),
+    answers("file: run-time addresses in the dynamic section", "dynamic_section"),
+    Case {
+        name: "file: truncated",
+        what: What::Runs(cases::truncated),
+        system: System::Spared("dies of SIGBUS, or refuses, as the cut falls"),
+    },
+    runs("file: a span above 4 GiB", cases::span_above_the_limit),
+    answers("unwind: exception inside", "cxx_throw"),
+    answers("unwind: exception across objects", "cxx_throw_across"),
+    answers("unwind: no terminator of .eh_frame", "cxx_throw_unterminated"),
+    answers("unwind: Rust panic", "rust_panic"),
+    answers("dl: RTLD_NEXT", "dlsym_next"),
+    answers("dl: RTLD_DEFAULT", "dlsym_default"),
+    answers("dl: dladdr, dl_iterate_phdr", "dladdr"),
+    answers("dl: dlerror", "dlerror"),
+    answers("search: RUNPATH with $ORIGIN", "runpath"),
+    answers("search: RPATH is inherited", "rpath_inherited"),
+    refused("search: RUNPATH is not inherited", "runpath_not_inherited", &["path_leaf"]),
+    runs("identity: links to one file", cases::one_file_many_names),
+    runs("identity: two files of one name", cases::twins),
+    runs("threads: many open one object", cases::many_threads_one_library),
+    runs("process: fork", cases::fork_and_go_on),
+    runs("process: a thousand opens leave nothing", cases::again_and_again),
+    runs("process: libz of the system", cases::system_library),
+];
+
+fn case(name: &str) -> &'static Case {
+    CASES.iter().find(|case| case.name == name).expect("the parent names one of them")
+}
+
+#[test]
+#[ignore = "run by the other, in child processes"]
+fn run_case() {
+    let who = Who::ALL.into_iter().find(|who| who.as_str() == text_argument("WHO")).expect("one of the two");
+    let verdict = match case(&text_argument("CASE")).what {
+        What::Answers(fixture) | What::SaysAtExit(fixture) => answer(who, fixture),
+        What::Refused(fixture, words) => cases::refused_for(who, fixture, words),
+        What::Runs(run) => run(who),
+    };
+    say(verdict.err().unwrap_or_else(|| PASS.to_owned()));
+}
+
+const PASS: &str = "pass";
+
+fn answer(who: Who, fixture: &str) -> Verdict {
+    same("answer", who.open(&build(fixture).path)?.call("answer")?, 42)
+}
+
+/// How a case ended: `pass`, or what went wrong.
+fn run(case: &Case, who: Who) -> String {
+    let outcome = Child::new("run_case").with("CASE", case.name).with("WHO", who.as_str()).run();
+    match case.what {
+        What::SaysAtExit(fixture) if outcome.last() == PASS => said_at_exit(fixture, &outcome),
+        _ => outcome.last(),
+    }
+}
+
+fn said_at_exit(fixture: &str, outcome: &Outcome) -> String {
+    let expected = build(fixture).at_exit.clone().expect("the fixture says what");
+    if outcome.stdout.contains(&expected) { PASS.to_owned() } else { format!("no {expected:?} at exit") }
+}
+
+#[test]
+fn every_case_passes() {
+    // Built here, once, not by all the children at the same time.
+    test_fixtures::all();
+    let rows = in_parallel(CASES, |case| {
+        let system = if let System::Spared(why) = case.system { why.to_owned() } else { run(case, Who::System) };
+        (run(case, Who::Ours), system)
+    });
+    let mut wrong = Vec::new();
+    println!("{:<50} {:<6} system", "case", "ours");
+    for (case, (ours, system)) in CASES.iter().zip(&rows) {
+        println!("{:<50} {ours:<6} {system}", case.name);
+        let as_expected = match case.system {
+            System::Passes => system == PASS,
+            System::Spared(_) => true,
+        };
+        if ours != PASS || !as_expected {
+            wrong.push(format!("{}: ours {ours}, system {system}", case.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}
