@@ -1,8 +1,12 @@
 //! Invariants of a plan: what every later stage may rely on, whatever the file said. Fuzzing asserts these.
 //! What is legal but unwanted is not decided here but by the [`Policy`](crate::audit::Policy).
 
+use crate::addr::VmRange;
 use crate::error::{ErrorKind, Place};
 use crate::plan::LoadPlan;
+
+/// The smallest page of any system: what is sealed there is at most what is sealed anywhere.
+const MIN_PAGE: u64 = 0x1000;
 
 /// Checks that regions are sorted and disjoint, and that everything the plan names lies inside the span.
 ///
@@ -22,6 +26,26 @@ pub fn check(plan: &LoadPlan) -> Result<(), ErrorKind> {
     }
     if !plan.align.is_power_of_two() {
         return Err(malformed("plan: the alignment is no power of two", plan.span.start));
+    }
+    for seal in &plan.seals {
+        let pages = seal.sealable_pages(MIN_PAGE);
+        if pages.size > 0 && !plan.span.holds(pages.start, pages.size) {
+            return Err(malformed("plan: a seal reaches outside the span", seal.start));
+        }
+    }
+    let in_file = |range: VmRange| {
+        let mut held = plan.regions.iter().map(|region| region.file_backed());
+        range.size == 0 || held.any(|held| held.holds(range.start, range.size))
+    };
+    if let Some(tls) = plan.tls
+        && (tls.image.size > tls.size || !tls.align.is_power_of_two() || !in_file(tls.image))
+    {
+        return Err(malformed("plan: the thread-local template is none", tls.image.start));
+    }
+    for array in [plan.init.array, plan.fini.array].into_iter().flatten() {
+        if array.size % 8 != 0 || !in_file(array) {
+            return Err(malformed("plan: an array of initialisers or finalisers lies outside the file", array.start));
+        }
     }
     for entry in [plan.init.function, plan.fini.function].into_iter().flatten() {
         if !plan.region(entry, 1).is_some_and(|region| region.prot.execute) {

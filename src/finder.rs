@@ -104,14 +104,14 @@ impl<'o> FolderFinder<'o> {
         }))
     }
 
-    fn cache(&self) -> Option<LdCache<'_>> {
-        let map = self.cache.get_or_init(|| {
-            let path = crate::platform::LIBRARY_CACHE.filter(|_| self.options.cache.is_some())?;
-            let file = unix::open(Path::new(path)).ok()?;
-            let (stamp, _) = unix::stat(&file).ok()?;
-            unix::map_file(&file, 0, stamp.size).ok()
-        });
-        LdCache::parse(map.as_deref()?).ok()
+    fn cache(&self) -> Result<Option<LdCache<'_>>, ErrorKind> {
+        if self.cache.get().is_none() {
+            let path = crate::platform::LIBRARY_CACHE.filter(|_| self.options.cache.is_some());
+            let map = path.map(|path| map_cache(Path::new(path))).transpose()?.flatten();
+            let _ = self.cache.set(map);
+        }
+        let map = self.cache.get().and_then(|map| map.as_deref());
+        Ok(map.and_then(|bytes| LdCache::parse(bytes).ok()))
     }
 }
 
@@ -125,14 +125,20 @@ impl Finder for FolderFinder<'_> {
         let chain: Vec<&LinkedModule> =
             requester.iter().chain(parents).copied().chain(self.openers.iter().copied()).collect();
         // The cache is mapped only where something before it may fail; a path never needs it.
-        let cache = if name.contains(&b'/') { None } else { self.cache() };
+        let cache = if name.contains(&b'/') { None } else { self.cache()? };
         let snapshot = self.snapshot && requester.is_none();
         self.ask(&chain, |requester| search(name, requester, self.options, cache.as_ref(), snapshot))
     }
 
-    fn stamp(&mut self, path: &Path) -> Option<FileStamp> {
-        let file = unix::open(path).ok()?;
-        unix::stat(&file).ok().map(|(stamp, _)| stamp)
+    fn stamp(&mut self, path: &Path) -> Result<Option<FileStamp>, ErrorKind> {
+        let failed = |call, source| ErrorKind::Io { call, path: path.to_owned(), source };
+        let file = match unix::open(path) {
+            Ok(file) => file,
+            Err(error) if is_the_systems(&error) => return Err(failed("open", error)),
+            Err(_) => return Ok(None),
+        };
+        let (stamp, _) = unix::stat(&file).map_err(|error| failed("fstat", error))?;
+        Ok(Some(stamp))
     }
 
     fn edit(&self, name: &str, plan: &mut LoadPlan) {
@@ -142,6 +148,26 @@ impl Finder for FolderFinder<'_> {
     }
 }
 
+/// Whether a file could not be opened for want of something that the next open may find: no word about the file.
+fn is_the_systems(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(unix::is_exhaustion)
+}
+
+/// The cache of library paths; `None` if there is none that this process may read.
+fn map_cache(path: &Path) -> Result<Option<memmap2::Mmap>, ErrorKind> {
+    let failed = |call, source| ErrorKind::Io { call, path: path.to_owned(), source };
+    let file = match unix::open(path) {
+        Ok(file) => file,
+        Err(error) if is_the_systems(&error) => return Err(failed("open", error)),
+        Err(_) => return Ok(None),
+    };
+    let (stamp, _) = unix::stat(&file).map_err(|error| failed("fstat", error))?;
+    if stamp.size == 0 {
+        return Ok(None); // which cannot be mapped
+    }
+    unix::map_file(&file, 0, stamp.size).map(Some).map_err(|error| failed("mmap", error))
+}
+
 fn search(
     name: &[u8],
     requester: &Requester<'_>,
@@ -149,7 +175,7 @@ fn search(
     cache: Option<&LdCache<'_>>,
     snapshot: bool,
 ) -> Result<ImageFile, ErrorKind> {
-    let mut tried = Vec::new();
+    let mut tried = TriedList(Vec::new());
     for candidate in candidates(name, requester, options, cache) {
         let Candidate { path, source } = match candidate {
             Ok(candidate) => candidate,
@@ -166,47 +192,59 @@ fn search(
                 let file = if snapshot { snapshot::of(file)? } else { file };
                 match unsuitable(&file.bytes) {
                     Some(outcome) if !is_path => tried.push(Tried { path: file.path, source: file.source, outcome }),
-                    _ => return Ok(ImageFile { tried, ..file }),
+                    _ => return Ok(ImageFile { tried: tried.0, ..file }),
                 }
             }
-            Err(OpenError::Io(error)) => {
+            Err(OpenError::Io(call, error)) => {
                 let outcome = Outcome::from_errno(error.raw_os_error().unwrap_or(0));
-                if is_path && !matches!(outcome, Outcome::NotFound) {
-                    return Err(ErrorKind::Io { call: "open", path, source: error });
+                // A file that is there and cannot be used is the one that was meant, and its error tells more than that
+                // nothing was found.
+                if outcome.ends_search() || (is_path && !matches!(outcome, Outcome::NotFound)) {
+                    return Err(ErrorKind::Io { call, path, source: error });
                 }
-                let ends = outcome.ends_search();
                 tried.push(Tried { path, source, outcome });
-                if ends {
-                    break;
-                }
             }
             Err(OpenError::Kind(what)) if is_path => return Err(ErrorKind::NotAnImage(what)),
             Err(OpenError::Kind(_)) => tried.push(Tried { path, source, outcome: Outcome::NotElf }),
         }
     }
-    Err(ErrorKind::NotFound { needed_by: None, tried })
+    Err(ErrorKind::NotFound { needed_by: None, tried: tried.0 })
+}
+
+/// What was tried, as far as anybody reads: a search path can have tens of thousands of folders.
+struct TriedList(Vec<Tried>);
+
+impl TriedList {
+    const MOST: usize = 1000;
+
+    fn push(&mut self, tried: Tried) {
+        if self.0.len() < TriedList::MOST {
+            self.0.push(tried);
+        }
+    }
 }
 
 enum OpenError {
-    Io(io::Error),
+    /// Which call failed, and how.
+    Io(&'static str, io::Error),
     Kind(NotAnImage),
 }
 
 impl OpenError {
     fn at(self, path: &Path) -> ErrorKind {
         match self {
-            OpenError::Io(source) => ErrorKind::Io { call: "open", path: path.to_owned(), source },
+            OpenError::Io(call, source) => ErrorKind::Io { call, path: path.to_owned(), source },
             OpenError::Kind(kind) => ErrorKind::NotAnImage(kind),
         }
     }
 }
 
 fn open(path: &Path) -> Result<(FileStamp, FileBytes), OpenError> {
-    read(Arc::new(unix::open(path).map_err(OpenError::Io)?))
+    read(Arc::new(unix::open(path).map_err(|error| OpenError::Io("open", error))?))
 }
 
 fn read(file: Arc<File>) -> Result<(FileStamp, FileBytes), OpenError> {
-    let (stamp, kind) = unix::stat(&file).map_err(OpenError::Io)?;
+    let (stamp, kind) = unix::stat(&file).map_err(|error| OpenError::Io("fstat", error))?;
     match kind {
         FileKind::Folder => return Err(OpenError::Kind(NotAnImage::Folder)),
         FileKind::Other => return Err(OpenError::Kind(NotAnImage::Special)),
@@ -214,7 +252,7 @@ fn read(file: Arc<File>) -> Result<(FileStamp, FileBytes), OpenError> {
         FileKind::Regular if stamp.size == 0 => return Err(OpenError::Kind(NotAnImage::Empty)),
         FileKind::Regular => {}
     }
-    let map = unix::map_file(&file, 0, stamp.size).map_err(OpenError::Io)?;
+    let map = unix::map_file(&file, 0, stamp.size).map_err(|error| OpenError::Io("mmap", error))?;
     let bytes = FileBytes { bytes: ImageBytes::Mapped(map), file: Some(file), offset: 0, file_size: stamp.size };
     Ok((stamp, bytes))
 }

@@ -48,6 +48,7 @@ mod snapshot;
 mod source;
 
 // Link plan → running code. The files that may hold `unsafe` are listed in docs/UNSAFE.md.
+mod faults;
 mod ledger;
 #[allow(unsafe_code)]
 mod library;
@@ -70,6 +71,7 @@ mod stage;
 mod sync;
 
 pub use error::{Error, ErrorKind, Result, Stage};
+pub use faults::Faults;
 pub use ledger::{Ledger, ledger};
 pub use library::{Library, Symbol, SymbolName};
 pub use link::{FileStamp, LinkPlan};

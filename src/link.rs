@@ -170,7 +170,10 @@ pub trait Finder {
     ) -> Result<ImageFile, ErrorKind>;
 
     /// The identity of the file at `path`, if there is one: to compare with an image of the host.
-    fn stamp(&mut self, path: &Path) -> Option<FileStamp>;
+    ///
+    /// # Errors
+    /// The system cannot tell now.
+    fn stamp(&mut self, path: &Path) -> Result<Option<FileStamp>, ErrorKind>;
 
     /// Changes the plan of a file that was found, before it is checked and linked: for rehearsals and tests.
     fn edit(&self, name: &str, plan: &mut LoadPlan) {

@@ -133,7 +133,7 @@ impl Hostile {
         let file = File(&good);
         let start = file.number(ehdr::E_PHOFF, 8)? as usize;
         let count = file.number(ehdr::E_PHNUM, 2)? as usize;
-        let headers = start..start + count * PHDR.size;
+        let headers = start..start.checked_add(count * PHDR.size)?;
         good.get(headers.clone())?;
         let mut areas = vec![Area { name: "header", range: 0..64, form: &EHDR }];
         areas.push(Area { name: "program headers", range: headers.clone(), form: &PHDR });
@@ -150,8 +150,8 @@ impl Hostile {
                     areas.push(area("frame index header", &BYTE));
                     let frames =
                         range.start.checked_add_signed(file.number(range.start + 4, 4)? as i32 as isize + 4)?;
-                    areas.push(Area { name: "frames", range: frames..frames + (256 << 10), form: &WORD });
-                    areas.push(Area { name: "first frames", range: frames..frames + 256, form: &BYTE });
+                    areas.push(Area { name: "frames", range: frames..frames.saturating_add(256 << 10), form: &WORD });
+                    areas.push(Area { name: "first frames", range: frames..frames.saturating_add(256), form: &BYTE });
                 }
                 _ => {}
             }
@@ -194,16 +194,16 @@ fn tables(file: File<'_>) -> Vec<Area> {
     for &(name, tag, size, form) in TABLES {
         let Some(start) = file.dynamic(tag).and_then(|vaddr| file.offset(vaddr)) else { continue };
         let size = size.map_or(Some(usize::MAX / 2), |tag| file.dynamic(tag).map(|size| size as usize));
-        areas.push(Area { name, range: start..start + size.unwrap_or(0), form });
+        areas.push(Area { name, range: start..start.saturating_add(size.unwrap_or(0)), form });
     }
     if let Some(start) = file.dynamic(DT_GNU_HASH).and_then(|vaddr| file.offset(vaddr)) {
-        areas.push(Area { name: "GNU hash header", range: start..start + 16, form: &GNU_HASH });
-        areas.push(Area { name: "GNU hash", range: start + 16..usize::MAX / 2, form: &WORD });
+        areas.push(Area { name: "GNU hash header", range: start..start.saturating_add(16), form: &GNU_HASH });
+        areas.push(Area { name: "GNU hash", range: start.saturating_add(16)..usize::MAX / 2, form: &WORD });
     }
     let starts: Vec<usize> = areas.iter().map(|area| area.range.start).collect();
     for area in &mut areas {
         let next = starts.iter().copied().filter(|&start| start > area.range.start).min();
-        area.range.end = area.range.end.min(next.unwrap_or(area.range.start + 4096));
+        area.range.end = area.range.end.min(next.unwrap_or(area.range.start.saturating_add(4096)));
     }
     areas
 }
@@ -228,14 +228,16 @@ impl File<'_> {
     fn offset(self, vaddr: u64) -> Option<usize> {
         self.headers(PT_LOAD).find_map(|at| {
             let inside = vaddr.checked_sub(self.number(at + 16, 8)?)?;
-            (inside < self.number(at + 32, 8)?).then_some((self.number(at + 8, 8)? + inside) as usize)
+            let offset = self.number(at + 8, 8)?.checked_add(inside)?;
+            (inside < self.number(at + 32, 8)?).then_some(offset as usize)
         })
     }
 
     fn dynamic(self, tag: u64) -> Option<u64> {
         let header = self.headers(PT_DYNAMIC).next()?;
         let (start, size) = (self.number(header + 8, 8)? as usize, self.number(header + 32, 8)? as usize);
-        let at = (start..start + size).step_by(DYN.size).find(|&at| self.number(at, 8) == Some(tag))?;
+        let end = start.saturating_add(size).min(self.0.len());
+        let at = (start..end).step_by(DYN.size).find(|&at| self.number(at, 8) == Some(tag))?;
         self.number(at + 8, 8)
     }
 }

@@ -13,6 +13,7 @@ use sideload::{Error, ErrorKind, Ledger, Library, Loader, Stage, ledger};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use support::state::Snapshot;
 use support::{Child, Folder, describe, in_parallel, kind, say, text_argument};
 use test_fixtures::{ElfEdit, build, malformed};
 
@@ -155,39 +156,6 @@ fn load(loader: &Loader, object: &Path, last: Stage, change: &dyn Fn(), look: &d
         unsafe { library.get::<*const ()>("answer") }?;
     }
     Ok(())
-}
-
-/// What must be as it was.
-#[derive(Debug, PartialEq)]
-struct Snapshot {
-    ledger: Ledger,
-    maps: Vec<String>,
-    descriptors: Vec<PathBuf>,
-}
-
-impl Snapshot {
-    fn take() -> Snapshot {
-        let maps = fs::read_to_string("/proc/self/maps").expect("this process's own");
-        let maps = maps.lines().filter(|line| is_of_a_file_or_executable(line)).map(str::to_owned).collect();
-        let entries = fs::read_dir("/proc/self/fd").expect("this process's own");
-        let mut descriptors: Vec<PathBuf> =
-            entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).filter(|file| !is_own(file)).collect();
-        descriptors.sort();
-        Snapshot { ledger: ledger(), maps, descriptors }
-    }
-}
-
-/// The folder that is being listed.
-fn is_own(file: &Path) -> bool {
-    file.starts_with("/proc")
-}
-
-/// `start-end perms offset device inode path`
-fn is_of_a_file_or_executable(line: &str) -> bool {
-    let mut columns = line.split_whitespace();
-    let executable = columns.nth(1).is_some_and(|perms| perms.contains('x'));
-    let of_a_file = columns.nth(2).is_some_and(|inode| inode != "0");
-    executable || of_a_file
 }
 
 #[test]

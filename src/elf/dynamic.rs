@@ -272,13 +272,16 @@ impl Dynamic {
     }
 
     pub(crate) fn needs(&self, strings: &[u8]) -> Result<Vec<Need>, ErrorKind> {
-        self.needed.iter().map(|&at| Ok(Need { name: string(strings, at, limits::PATH, "DT_NEEDED")? })).collect()
+        let mut left = limits::NEEDS_NAMES;
+        let need = |&at: &u64| Ok(Need { name: counted(strings, at, &mut left, "DT_NEEDED")? });
+        self.needed.iter().map(need).collect()
     }
 
     pub(crate) fn filters(&self, strings: &[u8]) -> Result<Vec<Filtee>, ErrorKind> {
+        let mut left = limits::NEEDS_NAMES;
         let filtee = |&(at, required): &(u64, bool)| {
             let what = if required { "DT_FILTER" } else { "DT_AUXILIARY" };
-            Ok(Filtee { name: string(strings, at, limits::PATH, what)?, required })
+            Ok(Filtee { name: counted(strings, at, &mut left, what)?, required })
         };
         self.filters.iter().map(filtee).collect()
     }
@@ -347,6 +350,13 @@ impl Dynamic {
 pub fn string(strings: &[u8], offset: u64, limit: u64, what: &'static str) -> Result<Vec<u8>, ErrorKind> {
     let text = Bytes(strings).c_str_within(offset, limit).ok_or(ErrorKind::Malformed { what, place: None })?;
     room::copy(text)
+}
+
+/// The path at `offset`, if all of them together have not become too long.
+fn counted(strings: &[u8], offset: u64, left: &mut usize, what: &'static str) -> Result<Vec<u8>, ErrorKind> {
+    let name = string(strings, offset, limits::PATH, what)?;
+    *left = left.checked_sub(name.len()).ok_or(ErrorKind::Malformed { what, place: None })?;
+    Ok(name)
 }
 
 fn tail(layout: &Layout, at: u64, what: &'static str) -> Result<Extent, ErrorKind> {

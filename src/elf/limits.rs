@@ -8,6 +8,9 @@ pub(crate) const PROGRAM_HEADERS: usize = (64 << 10) / super::PHENT;
 /// `DT_NEEDED` entries, and as many filters.
 pub(crate) const NEEDS: usize = 4096;
 
+/// Bytes of all their names together: one string can be named by each entry.
+pub(crate) const NEEDS_NAMES: usize = 1 << 20;
+
 /// Bytes of a path, as for the system (`PATH_MAX`).
 pub(crate) const PATH: u64 = 4096;
 

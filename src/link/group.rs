@@ -126,7 +126,8 @@ impl Collector<'_, '_> {
         let text = file.path.display().to_string();
         let mut plan = crate::plan::plan(&file.bytes, &text)?;
         self.finder.edit(&text, &mut plan);
-        if let Some(provider) = self.host_twin(&plan, &file) {
+        let twin = self.host_twin(&plan, &file).map_err(|kind| kind.at(&text, Stage::Link))?;
+        if let Some(provider) = twin {
             return Ok(provider);
         }
         self.check(&plan).map_err(|kind| kind.at(text.clone(), Stage::Plan))?;
@@ -203,7 +204,7 @@ impl Collector<'_, '_> {
 
     /// The host image that is this very file. The host's files are looked at only when the names agree, since that
     /// takes system calls and one file cannot have two sonames.
-    fn host_twin(&mut self, plan: &LoadPlan, file: &ImageFile) -> Option<Provider> {
+    fn host_twin(&mut self, plan: &LoadPlan, file: &ImageFile) -> Result<Option<Provider>, ErrorKind> {
         let base = file.path.file_name().map(|base| base.as_encoded_bytes());
         for (at, image) in self.inventory.host.iter().enumerate() {
             let path = Path::new(image.name);
@@ -212,11 +213,11 @@ impl Collector<'_, '_> {
                 (None, None) => path.file_name().map(|base| base.as_encoded_bytes()) == base,
                 _ => false,
             };
-            if same_name && self.finder.stamp(path).is_some_and(|stamp| stamp == file.stamp) {
-                return Some(Provider::Host(HostId(at as u16)));
+            if same_name && self.finder.stamp(path)? == Some(file.stamp) {
+                return Ok(Some(Provider::Host(HostId(at as u16))));
             }
         }
-        None
+        Ok(None)
     }
 
     fn check(&self, plan: &LoadPlan) -> Result<(), ErrorKind> {

@@ -4,6 +4,7 @@
 //! The calls that an open makes are `openat`, `fstat`, `mmap`, `pread`, `mprotect`, `munmap` and `close`, so that it
 //! works under a filter that allows no more.
 
+pub(crate) mod gate;
 #[cfg(unix)]
 pub(crate) mod unix;
 

@@ -4,6 +4,7 @@
 //! nothing else in the process is ever mapped over, protected or unmapped. The one exception is [`protect_data`], whose
 //! caller vouches for the pages.
 
+use super::gate::{self, Call};
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
 use crate::link::FileStamp;
@@ -31,6 +32,7 @@ pub(crate) fn page_size() -> u64 {
 
 /// Opens a file for reading.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
+    gate::pass(Call::Open)?;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path is a C string. O_NONBLOCK keeps a pipe of that name from blocking the open.
     let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK) };
@@ -39,6 +41,11 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     }
     // SAFETY: the descriptor was opened just now and has no other owner.
     Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Whether the system was out of descriptors or memory.
+pub(crate) fn is_exhaustion(errno: i32) -> bool {
+    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM)
 }
 
 /// What kind of file it is.
@@ -52,6 +59,7 @@ pub(crate) enum FileKind {
 /// Identity and kind of an open file, by `fstat` (std would use `statx`, which a sandbox may not allow).
 #[allow(clippy::unnecessary_cast)] // the fields' types differ from system to system
 pub(crate) fn stat(file: &File) -> io::Result<(FileStamp, FileKind)> {
+    gate::pass(Call::Stat)?;
     let mut raw = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the buffer is a `struct stat`, and the descriptor is open.
     if unsafe { libc::fstat(file.as_raw_fd(), raw.as_mut_ptr()) } != 0 {
@@ -79,9 +87,66 @@ pub(crate) fn stat(file: &File) -> io::Result<(FileStamp, FileKind)> {
 /// Maps a whole file for reading. `size` is what `fstat` said.
 pub(crate) fn map_file(file: &File, offset: u64, size: u64) -> io::Result<memmap2::Mmap> {
     let length = usize::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    gate::pass(Call::Map)?;
     // SAFETY: the mapping is private and read-only. That another process changes the file meanwhile is the documented
     // limit of loading from a file; every value read from it is checked after the read.
     unsafe { memmap2::MmapOptions::new().offset(offset).len(length).map(file) }
+}
+
+/// Anonymous memory that can be read and written, at `wish` if there is room.
+pub(crate) fn map_memory(wish: u64, size: usize) -> io::Result<*mut u8> {
+    gate::pass(Call::Map)?;
+    let wish: *mut libc::c_void = ptr::without_provenance_mut(wish as usize);
+    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
+    // SAFETY: a new mapping; the wish is only that, so nothing is mapped over.
+    let start = unsafe { libc::mmap(wish, size, prot, flags, -1, 0) };
+    if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(start.cast()) }
+}
+
+/// Makes memory of [`map_memory`] read-only.
+///
+/// # Safety
+/// The range is one such mapping, and nobody writes to it any more.
+pub(crate) unsafe fn freeze_memory(start: *mut u8, size: usize) -> io::Result<()> {
+    gate::pass(Call::Protect)?;
+    // SAFETY: the caller's own mapping.
+    let done = unsafe { libc::mprotect(start.cast(), size, libc::PROT_READ) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives memory of [`map_memory`] back.
+///
+/// # Safety
+/// The range is one such mapping, and nobody uses it any more.
+pub(crate) unsafe fn unmap_memory(start: *mut u8, size: usize) {
+    // SAFETY: the caller's own mapping, which it gives up.
+    unsafe { libc::munmap(start.cast(), size) };
+}
+
+/// Whether the kernel can read the byte at `at`: it is asked for the name of a folder to open there, which is none.
+///
+/// # Errors
+/// It cannot be asked now.
+pub(crate) fn can_read(at: u64) -> io::Result<bool> {
+    const NO_FOLDER: libc::c_int = -1;
+    gate::pass(Call::Open)?;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: the kernel checks the address itself; that it may be anything is the point.
+    let opened = unsafe { libc::openat(NO_FOLDER, ptr::with_exposed_provenance(at as usize), flags) };
+    if opened >= 0 {
+        // SAFETY: the descriptor was just opened here, and nobody else knows it.
+        unsafe { libc::close(opened) };
+        return Ok(true);
+    }
+    let answers = [libc::EBADF, libc::ENOENT, libc::ENOTDIR, libc::ENAMETOOLONG];
+    let error = io::Error::last_os_error();
+    Ok(error.raw_os_error().is_some_and(|errno| answers.contains(&errno)))
+}
+
+/// Reads from a file at an offset, as much as there is.
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    gate::pass(Call::Read)?;
+    std::os::unix::fs::FileExt::read_at(file, bytes, offset)
 }
 
 /// A run of address space that belongs to one image.
@@ -107,6 +172,7 @@ impl Reservation {
         let align = align.max(page);
         let whole = length.checked_add(align - page).ok_or_else(too_large)?;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANON | super::NO_RESERVE;
+        gate::pass(Call::Map).map_err(system)?;
         // SAFETY: no address is asked for, so nothing that exists is touched.
         let start = unsafe { libc::mmap(ptr::null_mut(), whole, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
@@ -167,6 +233,7 @@ impl Reservation {
             size,
             source: io::ErrorKind::FileTooLarge.into(),
         })?;
+        gate::pass(Call::Map).map_err(|source| ErrorKind::System { call: "mmap", size, source })?;
         // SAFETY: `at` checked that the range lies in this reservation, which is all that MAP_FIXED replaces.
         let got = unsafe { libc::mmap(at.cast(), length, raw(prot), flags | libc::MAP_FIXED, fd, from) };
         if got == libc::MAP_FAILED {
@@ -184,6 +251,7 @@ impl Reservation {
             (true, false, false) => region::Protection::READ,
             (false, false, false) => region::Protection::NONE,
         };
+        gate::pass(Call::Protect).map_err(|source| ErrorKind::System { call: "mprotect", size, source })?;
         // SAFETY: the pages lie in this reservation; callers take away access only from what they stop writing to.
         let changed = unsafe { region::protect(at, length, flags) };
         changed.map_err(|error| refused_protection(size, error))
@@ -205,6 +273,7 @@ impl Drop for Reservation {
 pub(crate) unsafe fn protect_data(start: RunAddr, size: u64, writable: bool) -> Result<(), ErrorKind> {
     let protection = if writable { region::Protection::READ_WRITE } else { region::Protection::READ };
     let at: *const u8 = ptr::with_exposed_provenance(start.0 as usize);
+    gate::pass(Call::Protect).map_err(|source| ErrorKind::System { call: "mprotect", size, source })?;
     // SAFETY: as the caller promises; neither protection allows execution.
     let changed = unsafe { region::protect(at, size as usize, protection) };
     changed.map_err(|error| refused_protection(size, error))

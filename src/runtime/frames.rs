@@ -38,8 +38,8 @@ mod section;
 use self::section::{Header, Record, Section, View, is_last, rebase, walk};
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
+use crate::platform::unix;
 use std::ffi::c_void;
-use std::io;
 use std::ops::Range;
 use std::ptr;
 use std::slice;
@@ -315,13 +315,8 @@ impl NearCopy {
 
     /// Memory at the wished address, or anywhere else if that is taken.
     fn map(wish: u64, size: usize) -> Result<NearCopy, ErrorKind> {
-        let wish: *mut c_void = ptr::without_provenance_mut(wish as usize);
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
-        // SAFETY: a new mapping; the wish is only that, so nothing is mapped over.
-        let start = unsafe { libc::mmap(wish, size, prot, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(ErrorKind::System { call: "mmap", size: size as u64, source: io::Error::last_os_error() });
-        }
+        let failed = |source| ErrorKind::System { call: "mmap", size: size as u64, source };
+        let start = unix::map_memory(wish, size).map_err(failed)?;
         Ok(NearCopy { start: start.expose_provenance() as u64, size })
     }
 
@@ -340,21 +335,18 @@ impl NearCopy {
     }
 
     fn protect(self) -> Result<NearCopy, ErrorKind> {
-        let start: *mut c_void = ptr::with_exposed_provenance_mut(self.start as usize);
+        let start = ptr::with_exposed_provenance_mut(self.start as usize);
+        let failed = |source| ErrorKind::System { call: "mprotect", size: self.size as u64, source };
         // SAFETY: our own mapping, which is not written to any more.
-        match unsafe { libc::mprotect(start, self.size, libc::PROT_READ) } {
-            0 => Ok(self),
-            _ => {
-                Err(ErrorKind::System { call: "mprotect", size: self.size as u64, source: io::Error::last_os_error() })
-            }
-        }
+        unsafe { unix::freeze_memory(start, self.size) }.map_err(failed)?;
+        Ok(self)
     }
 }
 
 impl Drop for NearCopy {
     fn drop(&mut self) {
         // SAFETY: our own mapping, registered with nobody any more.
-        unsafe { libc::munmap(ptr::with_exposed_provenance_mut(self.start as usize), self.size) };
+        unsafe { unix::unmap_memory(ptr::with_exposed_provenance_mut(self.start as usize), self.size) };
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the integration tests share: cases that run in child processes, so that one that dies is reported by name.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod state;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
@@ -34,6 +36,25 @@ impl Child {
         command.args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"]);
         command.env_remove("LD_LIBRARY_PATH").env_remove("LD_PRELOAD").env_remove("RUST_BACKTRACE");
         Child { command, patience: PATIENCE }
+    }
+
+    /// Has another program run it, which takes the command line behind its own arguments.
+    pub(crate) fn under(mut self, mut program: Command) -> Child {
+        program.arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => program.env(name, value),
+                None => program.env_remove(name),
+            };
+        }
+        self.command = program;
+        self
+    }
+
+    /// Lets it take so long, where that is more than usual.
+    pub(crate) fn patient(mut self, patience: Duration) -> Child {
+        self.patience = patience;
+        self
     }
 
     /// Gives it a value, to be read with [`argument`].

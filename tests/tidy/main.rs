@@ -66,6 +66,12 @@ fn operating_systems_are_named_in_platform_only() {
 }
 
 #[test]
+fn system_calls_pass_the_gate() {
+    let elsewhere = library().into_iter().filter(|source| !source.path.starts_with("src/platform/"));
+    assert_none(elsewhere.flat_map(|source| rules::makes_no_system_call(&source)));
+}
+
+#[test]
 fn neutral_files_name_no_format() {
     let neutral = library().into_iter().filter(|source| !FORMATS_LIVE_IN.iter().any(|at| source.path.starts_with(at)));
     assert_none(except(neutral, MAY_NAME_A_FORMAT, rules::names_no_format));

@@ -156,6 +156,37 @@ pub(crate) fn mentions(path: &str, text: &str, unwanted: &[&str]) -> Vec<String>
     found
 }
 
+/// Calls of the system that the library makes: those pass the gate in `src/platform/`, so that a test can let each fail.
+const SYSTEM_CALLS: &[&str] = &[
+    "libc::mmap",
+    "libc::munmap",
+    "libc::mprotect",
+    "libc::open",
+    "libc::openat",
+    "libc::read",
+    "libc::pread",
+    "libc::fstat",
+    "libc::close",
+    "File::open",
+    "fs::read",
+    "region::protect",
+    "MmapOptions",
+];
+
+pub(crate) fn makes_no_system_call(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    for call in SYSTEM_CALLS {
+        for (at, _) in source.code.match_indices(call) {
+            let next = source.code[at + call.len()..].chars().next();
+            let is_longer = next.is_some_and(|next| next.is_alphanumeric() || next == '_');
+            if !is_longer && !source.is_test(at) {
+                found.push(format!("{}: {call} belongs behind the gate in src/platform/", source.at(at)));
+            }
+        }
+    }
+    found
+}
+
 /// Each rule must see a planted fault, and must not see one in what is allowed.
 #[cfg(test)]
 mod tests {
@@ -195,6 +226,9 @@ mod tests {
         ("path", names_no_format, "src/x.rs", "fn f() { crate::elf::parse(); goblin::elf::Elf::parse() }", 2),
         ("use", names_no_format, "src/x.rs", "use crate::{elf, macho};", 2),
         ("variant", names_no_format, "src/x.rs", "let elf = Image::Elf(x); // elf::Tables", 0),
+        ("call", makes_no_system_call, "src/x.rs", "fn f() { unsafe { libc::mmap(p) }; File::open(q) }", 2),
+        ("call in tests", makes_no_system_call, "src/x.rs", "#[cfg(test)]\nmod tests { fn f() { File::open(q) } }", 0),
+        ("longer name", makes_no_system_call, "src/x.rs", "libc::readlink(p); OpenFile::opened()", 0),
         ("short", short, "src/x.rs", "a\nb\n", 0),
         ("long", short, "src/x.rs", "a\nb\nc\n", 1),
         ("unwrap", has_no_lazy_panic, "src/x.rs", "f().unwrap(); g()\n    .unwrap()", 2),

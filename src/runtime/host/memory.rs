@@ -6,7 +6,8 @@
 
 use super::vanishing;
 use crate::addr::RunAddr;
-use std::ffi::{c_char, c_int};
+use crate::platform::unix;
+use std::ffi::c_char;
 use std::ptr;
 
 /// The smallest page of any supported machine: memory is mapped in units of at least this.
@@ -108,17 +109,8 @@ pub(super) fn is_readable(at: RunAddr) -> bool {
     if let Some(is_there) = vanishing::scope(|scope| scope.is_there(at)) {
         return is_there;
     }
-    const NO_FOLDER: c_int = -1;
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: the kernel checks the address itself; that it may be anything is the point.
-    let opened = unsafe { libc::openat(NO_FOLDER, pointer::<c_char>(at), flags) };
-    if opened >= 0 {
-        // SAFETY: the descriptor was just opened here, and nobody else knows it.
-        unsafe { libc::close(opened) };
-        return true;
-    }
-    let answers = [libc::EBADF, libc::ENOENT, libc::ENOTDIR, libc::ENAMETOOLONG];
-    std::io::Error::last_os_error().raw_os_error().is_some_and(|errno| answers.contains(&errno))
+    // Where the kernel cannot be asked, better not.
+    unix::can_read(at.0).unwrap_or(false)
 }
 
 #[cfg(test)]

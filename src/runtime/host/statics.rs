@@ -9,6 +9,7 @@ use crate::bytes::Bytes;
 use crate::elf::hash::gnu_hash;
 use crate::elf::symbols::SYMENT;
 use crate::plan::Found;
+use crate::platform::unix;
 use crate::symbol::SymbolKind;
 use goblin::elf64::section_header::{SHN_ABS, SHN_LORESERVE, SHN_UNDEF, SHT_SYMTAB};
 use goblin::elf64::sym::{
@@ -17,7 +18,6 @@ use goblin::elf64::sym::{
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -48,7 +48,7 @@ impl StaticSymbols {
     fn read(&self) -> Option<Table> {
         let paths = [b"/proc/self/exe", self.path.as_slice()];
         paths.into_iter().find_map(|path| {
-            let file = File::open(Path::new(OsStr::from_bytes(path))).ok()?;
+            let file = unix::open(Path::new(OsStr::from_bytes(path))).ok()?;
             Table::read(&file, self.headers)
         })
     }
@@ -77,7 +77,8 @@ impl Table {
     fn read(file: &File, headers: &[u8]) -> Option<Table> {
         let part = |offset, size| {
             let mut bytes = vec![0; usize::try_from(size).ok().filter(|_| size <= LARGEST)?];
-            file.read_exact_at(&mut bytes, offset).ok()?;
+            let read = unix::read_at(file, &mut bytes, offset).ok()?;
+            (read == bytes.len()).then_some(())?;
             Some(bytes)
         };
         let header = part(0, 64)?;

@@ -11,9 +11,10 @@
 
 use super::memory;
 use crate::addr::RunAddr;
+use crate::platform::unix;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::ptr;
 
 thread_local! {
@@ -61,7 +62,7 @@ pub(super) fn scope<T>(work: impl FnOnce(&Vanishing) -> T) -> Option<T> {
 impl Vanishing {
     fn open() -> Option<Vanishing> {
         const MARK: [u8; 8] = *b"is it us";
-        let scope = Vanishing { memory: File::open("/proc/self/mem").ok()?, kept: RefCell::default() };
+        let scope = Vanishing { memory: unix::open(Path::new("/proc/self/mem")).ok()?, kept: RefCell::default() };
         // Under an emulator the file may be the emulator's memory.
         let mut mark = [0; 8];
         scope.read(RunAddr(MARK.as_ptr() as u64), &mut mark);
@@ -72,7 +73,7 @@ impl Vanishing {
     pub(super) fn read(&self, at: RunAddr, bytes: &mut [u8]) {
         let mut done = 0;
         while done < bytes.len() {
-            match self.memory.read_at(&mut bytes[done..], at.0.wrapping_add(done as u64)) {
+            match unix::read_at(&self.memory, &mut bytes[done..], at.0.wrapping_add(done as u64)) {
                 Ok(count @ 1..) => done += count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 _ => {
@@ -85,7 +86,7 @@ impl Vanishing {
 
     /// Whether there is memory at `at`.
     pub(super) fn is_there(&self, at: RunAddr) -> bool {
-        self.memory.read_exact_at(&mut [0], at.0).is_ok()
+        matches!(unix::read_at(&self.memory, &mut [0], at.0), Ok(1))
     }
 
     /// A copy of `size` bytes at `at`, as long as the scope lasts.

@@ -4,6 +4,7 @@
 //! oldest, each beginning with its own [`Chunk`]; what it handed out never overlaps, starts zeroed, and stays until
 //! the whole arena is freed.
 
+use crate::platform::unix;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,14 +22,9 @@ impl Mapping {
     pub(super) const NONE: Mapping = Mapping { start: ptr::null_mut(), size: 0 };
 
     fn new(size: usize) -> Option<Mapping> {
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
-        // SAFETY: a new mapping, wherever there is room.
-        let start = unsafe { libc::mmap(ptr::null_mut(), size, prot, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return None;
-        }
+        let start = unix::map_memory(0, size).ok()?;
         MAPPED.fetch_add(size, Ordering::Relaxed);
-        Some(Mapping { start: start.cast(), size })
+        Some(Mapping { start, size })
     }
 
     /// Whether there is none.
@@ -40,7 +36,7 @@ impl Mapping {
     pub(super) fn unmap(self) {
         if self.size > 0 {
             // SAFETY: a mapping of our own, which its one holder gives up.
-            unsafe { libc::munmap(self.start.cast(), self.size) };
+            unsafe { unix::unmap_memory(self.start, self.size) };
             MAPPED.fetch_sub(self.size, Ordering::Relaxed);
         }
     }
