@@ -50,6 +50,13 @@ pub struct Policy {
     /// Refuses objects that ask for executable stacks. Off by default: their stacks stay as they are, and 2 in 1,000
     /// distribution libraries only lack the marker.
     pub refuse_executable_stack: bool,
+    /// Checks every record of unwind tables, however large they are. Off by default: above 128 KiB only their index and
+    /// their end are looked at, since the rest takes as long as a tenth to a half of all else that an open does. A table
+    /// that was tampered with in between can end the process at the next exception; [`Event::Tables`] names those that
+    /// were not checked whole.
+    ///
+    /// [`Event::Tables`]: crate::Event::Tables
+    pub check_all_frames: bool,
 }
 
 impl Policy {

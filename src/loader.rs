@@ -45,6 +45,14 @@ pub enum Event<'a> {
     },
     /// The code of a module has returned.
     Native,
+    /// Unwind tables of a module were handed to the unwinder with only their index and their end checked: see
+    /// [`Policy::check_all_frames`]. Whatever they hold in between is the module's own, as its code is.
+    Tables {
+        /// The module's path.
+        module: &'a str,
+        /// Where the tables start.
+        address: RunAddr,
+    },
 }
 
 /// Told about each [`Event`] as it happens, in the thread that loads.
@@ -205,6 +213,10 @@ impl Loader {
     pub(crate) fn gate(mut self, gate: impl Fn(&Link) -> Result<(), ErrorKind> + Send + Sync + 'static) -> Loader {
         self.gate = Some(Arc::new(gate));
         self
+    }
+
+    pub(crate) fn checks_all_frames(&self) -> bool {
+        self.policy.check_all_frames
     }
 
     pub(crate) fn is_global(&self) -> bool {

@@ -263,7 +263,12 @@ fn seal(mut group: Group, left_out: usize) -> Result<Sealed, Error> {
         for &range in &module.plan.seals {
             mapped.memory.seal(range).map_err(at)?;
         }
-        mapped.frames.extend(image::register_frames(module, &mapped.memory, &unwinders).map_err(at)?);
+        let frames = image::register_frames(module, &mapped.memory, &unwinders, group.loader.checks_all_frames());
+        let frames = frames.map_err(at)?;
+        if let Some(address) = frames.as_ref().and_then(Frames::checked_by_index) {
+            group.loader.observe(&Event::Tables { module: &module.name, address });
+        }
+        mapped.frames.extend(frames);
     }
     group.done(Stage::Seal);
     Ok(Sealed { group, left_out })
@@ -456,9 +461,12 @@ pub(crate) unsafe fn finalize_all() {
         for entry in used.chain(function) {
             // One that is not code of its own image is left out: there is nobody to tell any more.
             if instance.executes(entry) {
+                let module = &instance.module.name;
+                instance.loader.observe(&Event::Foreign { stage: Stage::Unload, module, address: entry });
                 // SAFETY: code of a mapped image that was initialised; the caller says that it is the end.
                 unsafe { call::finalizer(entry) };
             }
         }
+        instance.loader.observe(&Event::Native);
     }
 }

@@ -24,11 +24,12 @@ pub(crate) fn register_tls(module: &LinkedModule, memory: &HostMemory) -> Result
     unsafe { ModuleTls::register(&module.name, &template, memory.bias()) }.map(Some)
 }
 
-/// Registers the frames of a sealed module with the given unwinders.
+/// Registers the frames of a sealed module with the given unwinders; see [`Frames::register`].
 pub(crate) fn register_frames(
     module: &LinkedModule,
     memory: &HostMemory,
     unwinders: &[Unwinder],
+    whole: bool,
 ) -> Result<Option<Frames>, ErrorKind> {
     let Some(header) = module.plan.unwind.filter(|range| range.size > 0) else { return Ok(None) };
     let run = |range: VmRange| RunRange { start: memory.run(range.start), size: range.size };
@@ -36,7 +37,7 @@ pub(crate) fn register_frames(
         module.plan.regions.iter().filter(|region| region.prot.read).map(|region| run(region.vm)).collect();
     // SAFETY: the ranges are mapped regions of this memory, which outlives the registration; the index lies in memory
     // that nothing writes after relocation; the unwinders' functions were looked up by their names.
-    unsafe { Frames::register(run(header), run(module.plan.span), &readable, unwinders) }
+    unsafe { Frames::register(run(header), run(module.plan.span), &readable, unwinders, whole) }
 }
 
 /// The unwinder that a host image exports.

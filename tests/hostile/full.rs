@@ -1,10 +1,14 @@
 //! Full opens of corrupted files, each in a fork: with code of the file run, death cannot be excluded, but whose it is can
 //! be told. A mark on a page that both processes share says what was called last, and where the open stands.
+//!
+//! The one place that no mark reaches is what an object registers with libc, to be run when the process ends (its C++
+//! destructors): those deaths are counted apart, and may be no more than the system loader's.
 
 use crate::support::{argument, say, text_argument};
 use crate::{HANG, Place};
 use sideload::{Event, Loader};
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +25,8 @@ struct Mark {
     length: AtomicU8,
     /// What is called.
     address: AtomicU64,
+    /// Unwind tables that were not checked whole.
+    tables: AtomicU64,
     /// The end of the module's path.
     module: [AtomicU8; 64],
 }
@@ -29,6 +35,10 @@ const LOADING: u8 = 0;
 const FOREIGN: u8 = 1;
 const OPENED: u8 = 2;
 const REFUSED: u8 = 3;
+/// A panic unwinds, and there are unwind tables that were not checked whole.
+const UNWINDING: u8 = 4;
+/// The process exits.
+const ENDING: u8 = 5;
 
 impl Mark {
     /// On a page that stays the same one across a fork.
@@ -53,6 +63,7 @@ impl Mark {
                 self.state.store(FOREIGN, Ordering::Release);
             }
             Event::Native => self.state.store(rest, Ordering::Release),
+            Event::Tables { address, .. } => self.tables.store(address.0, Ordering::Relaxed),
             _ => {}
         }
     }
@@ -70,7 +81,6 @@ pub(crate) fn run() {
     let good = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let Some(hostile) = Hostile::of(good) else { return };
     let place = Place::beside(&path);
-    std::panic::set_hook(Box::new(|_| {}));
     let mark = Mark::shared();
     for number in first..end {
         let copy = hostile.copy(number);
@@ -103,14 +113,14 @@ fn open_by_glibc(path: &Path, mark: &Mark) {
 /// Opens in a fork, which then does what programs do: it runs a thread, unwinds, and exits. Says what became of it.
 fn in_a_fork(mark: &Mark, number: u64, faults: &str, open: impl FnOnce()) -> String {
     mark.state.store(LOADING, Ordering::Release);
+    mark.tables.store(0, Ordering::Relaxed);
     // SAFETY: no other thread of this process does anything but wait.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no process to be had");
     if child == 0 {
-        open();
-        let unwound = std::thread::spawn(|| std::panic::catch_unwind(|| panic!("thrown to be caught")).is_err()).join();
-        // SAFETY: this process is done; handlers and finalisers are to run.
-        unsafe { libc::exit(if matches!(unwound, Ok(true)) { 0 } else { 99 }) };
+        std::panic::set_hook(Box::new(|_| {}));
+        let lived = std::panic::catch_unwind(AssertUnwindSafe(|| live(mark, open)));
+        end(if matches!(lived, Ok(true)) { 0 } else { 99 });
     }
     let status = wait(child);
     let state = mark.state.load(Ordering::Acquire);
@@ -129,9 +139,36 @@ fn in_a_fork(mark: &Mark, number: u64, faults: &str, open: impl FnOnce()) -> Str
             format!("foreign {how} at {address:#x} of {}, stage {stage} (copy {number}: {faults})", mark.module())
         }
         LOADING => format!("dead {how} in the loader (copy {number}: {faults})"),
+        UNWINDING => {
+            let tables = mark.tables.load(Ordering::Relaxed);
+            format!("foreign {how} in the unwinder's tables at {tables:#x} (copy {number}: {faults})")
+        }
+        ENDING => format!("exit {how} (copy {number}: {faults})"),
         OPENED => format!("dead {how} after the open (copy {number}: {faults})"),
         _ => format!("dead {how} after the refusal (copy {number}: {faults})"),
     }
+}
+
+/// Ends the process, with its handlers and finalisers. They may throw, but not past
+/// here, into a copy of its parent.
+extern "C" fn end(status: libc::c_int) -> ! {
+    unsafe extern "C-unwind" {
+        fn exit(status: libc::c_int) -> !;
+    }
+    // SAFETY: this process is done.
+    unsafe { exit(status) }
+}
+
+/// Opens, runs a thread, and unwinds in it; says whether the panic was caught.
+fn live(mark: &Mark, open: impl FnOnce()) -> bool {
+    open();
+    let opened = mark.state.load(Ordering::Acquire);
+    if mark.tables.load(Ordering::Relaxed) != 0 {
+        mark.state.store(UNWINDING, Ordering::Release);
+    }
+    let unwound = std::thread::spawn(|| std::panic::catch_unwind(|| panic!("thrown to be caught")).is_err()).join();
+    mark.state.store(if opened == OPENED { ENDING } else { opened }, Ordering::Release);
+    matches!(unwound, Ok(true))
 }
 
 /// The child's status; `None` if it had to be killed.

@@ -8,6 +8,7 @@
 mod support;
 
 mod counting;
+mod full;
 
 use sideload::{Loader, ledger};
 use std::collections::BTreeMap;
@@ -32,6 +33,9 @@ const LIBRARIES: &[(&str, u64)] = &[
 
 /// Copies of each fixture.
 const OF_A_FIXTURE: u64 = 60;
+
+/// One of so many copies is opened fully as well, by us and by the system loader.
+const OF_FULL_OPENS: u64 = 8;
 
 /// Copies that one child opens: when it dies, another goes on behind the deadly one.
 const BATCH: u64 = 100;
@@ -77,6 +81,49 @@ fn corrupted_files_neither_kill_nor_hang() {
     println!("{total} files in {:?}, {} of them deadly: {counts:?}", started.elapsed(), faults.len());
     assert!(total >= batches.len() as u64, "the children say nothing");
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// With code of the files run: whoever dies, dies in that code, after a mark that names it.
+#[test]
+fn full_opens_die_only_in_code_of_the_file() {
+    let first = setting("SEED").unwrap_or(1);
+    let mut batches = Vec::new();
+    for (path, copies) in subjects() {
+        let whole = first..first + copies.div_ceil(OF_FULL_OPENS);
+        batches.extend(whole.clone().step_by(BATCH as usize).map(|at| (path.clone(), at..(at + BATCH).min(whole.end))));
+    }
+    let outcomes = in_parallel(&batches, |(path, numbers)| {
+        let child = Child::new("open_fully").with("OBJECT", path).with("FIRST", numbers.start.to_string());
+        child.with("END", numbers.end.to_string()).run()
+    });
+    let (mut counts, mut faults) = (BTreeMap::<String, u64>::new(), Vec::new());
+    for ((path, _), outcome) in batches.iter().zip(&outcomes) {
+        if !outcome.is_success() {
+            faults.push(format!("{}: {outcome}", path.display()));
+        }
+        for line in outcome.said() {
+            let mut words = line.split(' ');
+            let (Some(by), Some(end)) = (words.next(), words.next()) else { continue };
+            *counts.entry(format!("{by} {end}")).or_default() += 1;
+            match (by, end) {
+                ("ours", "foreign" | "exit") => println!("{}: {line}", path.display()),
+                ("ours", "dead") => faults.push(format!("{}: {line}", path.display())),
+                _ => {}
+            }
+        }
+    }
+    println!("{counts:?}");
+    let count = |key: &str| counts.get(key).copied().unwrap_or(0);
+    assert!(count("ours opened") > 0, "nothing opens");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let glibcs = count("glibc dead") + count("glibc exit");
+    assert!(count("ours foreign") + count("ours exit") <= glibcs, "more deaths than with the system loader");
+}
+
+#[test]
+#[ignore = "run by the others, in child processes"]
+fn open_fully() {
+    full::run();
 }
 
 /// How the copies of one batch ended.

@@ -62,7 +62,8 @@ A row a file, in the order of the paths, four columns with tabs between:
   microseconds     of the open; of the child's life, if it died
 
 `foreign` is a death in code of the object itself, which the loader had announced and whose address
-it had checked; `signal` is any other. The last line on standard output counts them:
+it had checked, or of an unwinder in tables so large that only their index was (stage `unwind`);
+`signal` is any other. The last line on standard output counts them:
   N ok, N error, N signal, N foreign, N timeout
 
 Exit status: 1 if there was a signal or a time-out; errors are what a sweep is there to find.

@@ -29,6 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
     let witness = Arc::new(Witness {
         record: Record::inherited().map_err(|error| Failure::file(Path::new("standard input"), error))?,
         rest: Mutex::new(State::Loading),
+        tables: Mutex::new(Vec::new()),
     });
     let loader = Loader::new().search(locate::options()).observer({
         let witness = Arc::clone(&witness);
@@ -41,15 +42,17 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
         Ok(_) => State::Opened { microseconds },
         Err(failure) => State::Refused { microseconds, message: failure.to_string() },
     });
-    go_on();
+    go_on(&witness);
     Ok(ExitCode::SUCCESS)
 }
 
-/// What any program may do after it opened a library: run a thread, unwind.
-fn go_on() {
+/// What any program may do after it opened a library: run a thread, unwind. Its finalisers run when this ends.
+fn go_on(witness: &Witness) {
     panic::set_hook(Box::new(|_| {}));
+    witness.unwind();
     let unwound = thread::spawn(|| panic::catch_unwind(|| panic!("thrown to be caught")).is_err()).join();
     assert!(unwound.is_ok_and(|unwound| unwound), "a panic was not caught");
+    witness.rest();
 }
 
 fn microseconds(time: Duration) -> u64 {
@@ -66,6 +69,8 @@ struct Witness {
     record: Record,
     /// What holds when no foreign code runs.
     rest: Mutex<State>,
+    /// Unwind tables that were not checked whole: module and address.
+    tables: Mutex<Vec<(String, u64)>>,
 }
 
 impl Witness {
@@ -76,10 +81,27 @@ impl Witness {
                     State::Foreign { stage: stage.to_string(), module: module.to_owned(), address: address.0 };
                 let _ = self.record.write(&foreign);
             }
-            Event::Native => {
-                let _ = self.record.write(&self.rest.lock().unwrap_or_else(PoisonError::into_inner));
+            Event::Native => self.rest(),
+            Event::Tables { module, address } => {
+                let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+                tables.push((module.to_owned(), address.0));
             }
             _ => {}
+        }
+    }
+
+    /// No code of the object is running.
+    fn rest(&self) {
+        let _ = self.record.write(&self.rest.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// An unwinder is about to read all tables that it has. Should it die, it died in one that was not checked whole, if
+    /// there is such a one: the last, which it reads first.
+    fn unwind(&self) {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((module, address)) = tables.last() {
+            let state = State::Foreign { stage: "unwind".into(), module: module.clone(), address: *address };
+            let _ = self.record.write(&state);
         }
     }
 
