@@ -372,6 +372,7 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
     let serials: Vec<u64> = modules.iter().map(|_| registry::next_serial()).collect();
     let mut instances = Vec::with_capacity(modules.len());
     let files = std::mem::take(&mut group.files);
+    let settings = group.loader.settings();
     for (((module, mapped), file), &serial) in modules.into_iter().zip(images).zip(files).zip(&serials) {
         // Before `mapped` is taken apart: dropped whole, it deregisters its frames before their memory goes.
         let symbols = image::OwnSymbols::new(&module.plan, file.bytes.bytes)
@@ -379,15 +380,14 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
         let needs = module.needs.iter().map(|need| need_ref(group, &serials, *need)).collect();
         let MappedImage { frames, tls, memory } = mapped;
         let (global, init) = (AtomicBool::new(group.loader.is_global()), Init::by_this_thread());
-        let loader = group.loader.settings();
-        let loaded_by = module.parent.map_or(loader.opener(), |parent| Some(serials[usize::from(parent.0)]));
+        let loaded_by = module.parent.map_or(settings.opener(), |parent| Some(serials[usize::from(parent.0)]));
         let debugger = Entry::new(&module, memory.bias());
         instances.push(Arc::new(Instance {
             module,
             symbols,
             serial,
             needs,
-            loader,
+            loader: settings.clone(),
             loaded_by,
             global,
             tls,
