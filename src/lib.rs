@@ -17,6 +17,7 @@
 //! # Ok(())
 //! # }
 //! ```
+// Each module below says whether it may hold unsafe code; one that forbids it cannot allow itself any.
 #![deny(unsafe_code)]
 
 #[cfg(doctest)]
@@ -24,36 +25,57 @@
 struct Readme;
 
 // Values that say what they are.
+#[forbid(unsafe_code)]
 pub mod addr;
+#[forbid(unsafe_code)]
 pub mod bytes;
+#[forbid(unsafe_code)]
 pub mod error;
+#[forbid(unsafe_code)]
 pub mod symbol;
 
 // Bytes → plan: pure, safe, address-free.
+#[forbid(unsafe_code)]
 pub mod check;
+#[forbid(unsafe_code)]
 pub mod elf;
+#[forbid(unsafe_code)]
 pub mod image;
+#[forbid(unsafe_code)]
 pub mod plan;
+#[forbid(unsafe_code)]
 mod room;
 
 // Plans → link plan: what is needed, where it is found, what it binds to.
+#[forbid(unsafe_code)]
 mod archive;
+#[forbid(unsafe_code)]
 pub mod audit;
+#[forbid(unsafe_code)]
 mod finder;
+#[forbid(unsafe_code)]
 pub mod ldcache;
+#[forbid(unsafe_code)]
 pub mod link;
+#[forbid(unsafe_code)]
 pub mod render;
+#[forbid(unsafe_code)]
 pub mod search;
+#[forbid(unsafe_code)]
 mod snapshot;
+#[forbid(unsafe_code)]
 mod source;
 
 // Link plan → running code. The files that may hold `unsafe` are listed in docs/UNSAFE.md.
+#[forbid(unsafe_code)]
 mod faults;
+#[forbid(unsafe_code)]
 mod ledger;
 #[allow(unsafe_code)]
 mod library;
 #[allow(unsafe_code)]
 mod loader;
+#[forbid(unsafe_code)]
 mod location;
 #[allow(unsafe_code)]
 pub mod memory;
@@ -63,11 +85,13 @@ mod platform;
 mod plugin;
 #[allow(unsafe_code)]
 mod registry;
+#[forbid(unsafe_code)]
 pub mod relocate;
 #[allow(unsafe_code)]
 mod runtime;
 #[allow(unsafe_code)]
 mod stage;
+#[forbid(unsafe_code)]
 mod sync;
 
 pub use error::{Error, ErrorKind, Result, Stage};

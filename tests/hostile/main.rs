@@ -9,6 +9,7 @@ mod support;
 
 mod counting;
 mod full;
+mod greedy;
 
 use sideload::{Loader, ledger};
 use std::collections::BTreeMap;
@@ -124,6 +125,19 @@ fn full_opens_die_only_in_code_of_the_file() {
 #[ignore = "run by the others, in child processes"]
 fn open_fully() {
     full::run();
+}
+
+/// The heap is counted for the whole process: a process of its own.
+#[test]
+fn greedy_files_stay_within_bounds() {
+    let outcome = Child::new("open_greedy").run();
+    println!("{}", outcome.expect_success().stdout);
+}
+
+#[test]
+#[ignore = "run by the others, in child processes"]
+fn open_greedy() {
+    greedy::run();
 }
 
 /// How the copies of one batch ended.

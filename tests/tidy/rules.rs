@@ -156,6 +156,15 @@ pub(crate) fn mentions(path: &str, text: &str, unwanted: &[&str]) -> Vec<String>
     found
 }
 
+/// In the crate's root, each of these modules is under `forbid(unsafe_code)`.
+pub(crate) fn unsafe_is_forbidden(root: &str, modules: &[&str]) -> Vec<String> {
+    let is_forbidden = |module: &&&str| {
+        ["pub mod", "mod"].iter().any(|how| root.contains(&format!("\n#[forbid(unsafe_code)]\n{how} {module};\n")))
+    };
+    let others = modules.iter().filter(|module| !is_forbidden(module));
+    others.map(|module| format!("src/lib.rs: `{module}` is not under #[forbid(unsafe_code)]")).collect()
+}
+
 /// Calls of the system that the library makes: those pass the gate in `src/platform/`, so that a test can let each fail.
 const SYSTEM_CALLS: &[&str] = &[
     "libc::mmap",
@@ -245,6 +254,13 @@ mod tests {
             let found = rule(&Source::new(path, text));
             assert_eq!(found.len(), *expected, "{name}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_pure_module_without_its_attribute_is_found() {
+        let root = "\n#[forbid(unsafe_code)]\npub mod a;\nmod b;\n#[allow(unsafe_code)]\nmod c;\n";
+        assert_eq!(unsafe_is_forbidden(root, &["a"]), [""; 0]);
+        assert_eq!(unsafe_is_forbidden(root, &["a", "b", "c", "d"]).len(), 3);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::step::Step;
 const CROSS_TARGETS: &[&str] =
     &["x86_64-unknown-freebsd", "aarch64-apple-darwin", "x86_64-apple-darwin", "aarch64-unknown-linux-gnu"];
 
+const FUZZ_TARGETS: &[&str] = &["plan", "link", "lookup"];
+
 /// Cheapest first, so that a slip in formatting is not told after the tests.
 pub(crate) fn ci(skip_cross: bool) -> Vec<Step> {
     let mut steps = vec![
@@ -26,6 +28,53 @@ pub(crate) fn ci(skip_cross: bool) -> Vec<Step> {
         steps.extend(cross());
     }
     steps
+}
+
+/// What the nightly compiler adds: the library's own tests and those that load, with every access of its code checked.
+/// What they load is not instrumented. Leaks are `tests/stages.rs`'s business: an image that is loaded is never freed.
+pub(crate) fn asan() -> Vec<Step> {
+    let name = "test under AddressSanitizer";
+    if !has_nightly() {
+        return vec![Step::skipped(name, "the nightly toolchain is not installed")];
+    }
+    let mut tests = nightly("cargo test --package sideload --target x86_64-unknown-linux-gnu");
+    tests.args(["--lib", "--test", "load", "--test", "malformed", "--test", "stages"]);
+    tests.env("RUSTFLAGS", "-Zsanitizer=address").env("ASAN_OPTIONS", "detect_leaks=0");
+    tests.env("CARGO_TARGET_DIR", target_dir().join("asan"));
+    vec![Step::new(name, tests)]
+}
+
+/// Each fuzz target for so many seconds, beginning with the fixtures.
+pub(crate) fn fuzz(seconds: u32) -> Vec<Step> {
+    if !has_nightly() || !is_installed("cargo-fuzz") {
+        return vec![Step::skipped("fuzz", "it takes the nightly toolchain and `cargo install cargo-fuzz`")];
+    }
+    let inside = |mut command: Command| {
+        command.current_dir(root().join("fuzz"));
+        command
+    };
+    let mut steps = vec![Step::new("seeds", inside(nightly("cargo run --release --bin seeds")))];
+    for target in FUZZ_TARGETS {
+        let mut run = inside(nightly("cargo fuzz run"));
+        run.args([target, "--", "-timeout=20", "-rss_limit_mb=1024", "-max_len=65536"]);
+        run.arg(format!("-max_total_time={seconds}"));
+        steps.push(Step::new(format!("fuzz {target}"), run));
+    }
+    steps
+}
+
+fn has_nightly() -> bool {
+    let mut version = nightly("rustc --version");
+    version.stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok_and(|status| status.success())
+}
+
+/// By `rustup run`: the toolchain that runs this has told its own cargo where to find everything.
+fn nightly(words: &str) -> Command {
+    let mut command = command("rustup");
+    command.args(["run", "nightly"]).args(words.split_whitespace());
+    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC");
+    command
 }
 
 pub(crate) fn bless() -> Vec<Step> {

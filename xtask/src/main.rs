@@ -32,6 +32,14 @@ enum Chore {
     ///
     /// Installs a compiler with their standard libraries first (scripts/cross-setup.sh).
     Cross,
+    /// Run the library's tests under AddressSanitizer; says so where there is no nightly toolchain
+    Asan,
+    /// Run each fuzz target for a while; crashes are kept in fuzz/artifacts
+    Fuzz {
+        /// How long each of them runs
+        #[arg(long, default_value_t = 600)]
+        seconds: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -39,6 +47,8 @@ fn main() -> ExitCode {
         Chore::Ci { skip_cross } => chores::ci(skip_cross),
         Chore::Bless => chores::bless(),
         Chore::Cross => chores::cross(),
+        Chore::Asan => chores::asan(),
+        Chore::Fuzz { seconds } => chores::fuzz(seconds),
     };
     match step::run_all(steps) {
         Ok(()) => ExitCode::SUCCESS,
