@@ -13,7 +13,7 @@ use crate::runtime::debugger::Entry;
 use crate::runtime::frames::Frames;
 use crate::runtime::host::HostImage;
 use crate::runtime::image::OwnSymbols;
-use crate::runtime::tls::ModuleTls;
+use crate::runtime::tls::{Descriptors, ModuleTls};
 use crate::sync::{Arc, AtomicPtr, AtomicU8, Condvar, Mutex, Ordering, lock, wait};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -43,6 +43,8 @@ pub(crate) struct Instance {
     pub debugger: Entry,
     /// Its unwind tables' registration; dropped before the memory they lie in.
     pub _frames: Vec<Frames>,
+    /// What its thread-local descriptors point to.
+    pub _descriptors: Descriptors,
     /// The memory it is mapped in.
     pub memory: HostMemory,
 }

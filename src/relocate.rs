@@ -26,11 +26,17 @@ pub struct Addresses<'a> {
     pub described_in_place: bool,
     /// Where the thread-locals of an image are; asked only for the few fixups that need it.
     pub tls: Option<&'a LocateThreadLocals<'a>>,
+    /// Makes thread-local descriptors.
+    pub descriptor: Option<&'a DescribeThreadLocal<'a>>,
 }
 
 /// Says where the thread-locals of an image are; for a model that wants them at the same place in every thread
 /// ([`TlsModel::ThreadOffset`]), they are put there if need be and if they can.
 pub type LocateThreadLocals<'a> = dyn Fn(Provider, TlsModel) -> Result<ThreadLocals, ErrorKind> + 'a;
+
+/// Says what a thread-local descriptor ([`TlsModel::Descriptor`]) has to hold for the variable at an offset in a block:
+/// the function and its argument. No block stands for a weak variable that nobody defines.
+pub type DescribeThreadLocal<'a> = dyn Fn(Option<ThreadLocals>, u64) -> Result<Option<[u64; 2]>, ErrorKind> + 'a;
 
 /// Where the thread-locals of one image are, as far as known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +72,10 @@ impl Addresses<'_> {
 
     fn tls(&self, provider: Provider, model: TlsModel) -> Result<ThreadLocals, ErrorKind> {
         self.tls.map_or(Ok(ThreadLocals::default()), |locate| locate(provider, model))
+    }
+
+    fn descriptor(&self, block: Option<ThreadLocals>, offset: u64) -> Result<Option<[u64; 2]>, ErrorKind> {
+        self.descriptor.map_or(Ok(None), |describe| describe(block, offset))
     }
 }
 
@@ -209,6 +219,10 @@ impl Rest<'_, '_> {
             // Old linkers name a section instead of a variable of it, which says as well whose block is meant.
             Definition::At { provider, vm, .. } if model == TlsModel::ModuleId => (provider, vm),
             // A weak thread-local that nobody defines: whoever uses it must look at its address first.
+            Definition::WeakNull if model == TlsModel::Descriptor => {
+                let words = self.addresses.descriptor(None, addend as u64)?;
+                return store_words(place, words.unwrap_or_default(), memory);
+            }
             Definition::WeakNull => return store(place, 0, Form::Abs64, memory).map_err(|kind| *kind),
             _ => return Err(ErrorKind::malformed("relocation: thread-local, but its symbol is not", Place::Vm(place))),
         };
@@ -220,14 +234,14 @@ impl Rest<'_, '_> {
                 let block = self.addresses.tls(provider, model)?.offset.ok_or_else(|| unlocated(provider))?;
                 offset.wrapping_add_signed(block)
             }
-            TlsModel::Descriptor => return Err(unsupported("thread-local descriptors (TLSDESC)", place)),
+            TlsModel::Descriptor => {
+                let block = self.addresses.tls(provider, model)?;
+                let words = self.addresses.descriptor(Some(block), offset)?.ok_or_else(|| unlocated(provider))?;
+                return store_words(place, words, memory);
+            }
         };
         store(place, value, Form::Abs64, memory).map_err(|kind| *kind)
     }
-}
-
-fn unsupported(what: &'static str, place: VmAddr) -> ErrorKind {
-    ErrorKind::Unsupported { what, place: Some(Place::Vm(place)), symbol: None }
 }
 
 fn unlocated(provider: Provider) -> ErrorKind {
@@ -237,6 +251,12 @@ fn unlocated(provider: Provider) -> ErrorKind {
         Provider::Host(_) => "a host image",
     };
     ErrorKind::NoThreadLocals { provider: provider.into(), symbol: None }
+}
+
+fn store_words<M: Memory>(place: VmAddr, words: [u64; 2], memory: &mut M) -> Result<(), ErrorKind> {
+    let second = VmAddr(place.0.wrapping_add(8));
+    store(place, words[0], Form::Abs64, memory).map_err(|kind| *kind)?;
+    store(second, words[1], Form::Abs64, memory).map_err(|kind| *kind)
 }
 
 #[inline]

@@ -15,9 +15,10 @@ use crate::relocate::{self, Addresses, Deferred, ThreadLocals};
 use crate::runtime::debugger::{self, Entry};
 use crate::runtime::frames::{Frames, Unwinder};
 use crate::runtime::host::{HostImages, exiting};
-use crate::runtime::tls::{ModuleTls, host_alias};
+use crate::runtime::tls::{Descriptors, ModuleTls, host_alias};
 use crate::runtime::{call, host, image, replace};
 use crate::symbol::{ModuleId, Provider};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct MappedImage {
     frames: Vec<Frames>,
     tls: Option<ModuleTls>,
+    descriptors: Descriptors,
     memory: HostMemory,
 }
 
@@ -92,7 +94,7 @@ impl Group {
         let ours = |tls: &Option<ModuleTls>, fix: Fix| {
             let Some(tls) = tls else { return Ok(ThreadLocals::default()) };
             let wanted = model == TlsModel::ThreadOffset;
-            let offset = wanted.then(|| fix(tls, &self.host)).transpose()?;
+            let offset = if wanted { Some(fix(tls, &self.host)?) } else { tls.offset() };
             Ok(ThreadLocals { module: Some(tls.id()), offset })
         };
         match provider {
@@ -135,7 +137,7 @@ impl Mapped {
             let at = |kind: ErrorKind| kind.at(&module.name, Stage::Map);
             let memory = HostMemory::map(&module.plan, &file.bytes).map_err(at)?;
             let tls = image::register_tls(module, &memory).map_err(at)?;
-            group.images.push(MappedImage { frames: Vec::new(), tls, memory });
+            group.images.push(MappedImage { frames: Vec::new(), tls, descriptors: Descriptors::default(), memory });
         }
         group.done(Stage::Map);
         Ok(Mapped(group))
@@ -157,6 +159,8 @@ impl Mapped {
         let (thread_locals, mut memories): (Vec<_>, Vec<_>) =
             images.iter_mut().map(|image| (&image.tls, &mut image.memory)).unzip();
         let tls = |provider, model| group.thread_locals(&thread_locals, provider, model);
+        let descriptors = RefCell::new(Descriptors::default());
+        let describe = |block, offset| descriptors.borrow_mut().make(block, offset, &group.host);
         let addresses = Addresses {
             new,
             loaded: group.snapshot.instances.iter().map(|instance| instance.bias()).collect(),
@@ -164,7 +168,9 @@ impl Mapped {
             supplied: group.supplied(),
             described_in_place: group.host.describes_in_place(),
             tls: Some(&tls),
+            descriptor: Some(&describe),
         };
+        let mut made = Vec::with_capacity(memories.len());
         let mut deferred = Vec::with_capacity(memories.len());
         for (id, module) in group.plan.numbered() {
             let at = usize::from(id.0);
@@ -172,8 +178,10 @@ impl Mapped {
             let bindings = &group.plan.bindings[at];
             let rows = relocate::relocate(id, &module.plan, &group.files[at].bytes, bindings, &addresses, memory);
             deferred.push(rows.map_err(|kind| kind.at(&module.name, Stage::Relocate))?);
+            made.push(descriptors.take());
         }
         drop(addresses);
+        images.iter_mut().zip(made).for_each(|(image, made)| image.descriptors = made);
         group.images = images;
         group.done(Stage::Relocate);
         Ok(Relocated { group, deferred })
@@ -378,7 +386,7 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
         let symbols = image::OwnSymbols::new(&module.plan, file.bytes.bytes)
             .map_err(|kind| kind.at(&module.name, Stage::Initialize))?;
         let needs = module.needs.iter().map(|need| need_ref(group, &serials, *need)).collect();
-        let MappedImage { frames, tls, memory } = mapped;
+        let MappedImage { frames, tls, descriptors, memory } = mapped;
         let (global, init) = (AtomicBool::new(group.loader.is_global()), Init::by_this_thread());
         let loaded_by = module.parent.map_or(settings.opener(), |parent| Some(serials[usize::from(parent.0)]));
         let debugger = Entry::new(&module, memory.bias());
@@ -394,6 +402,7 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
             init,
             debugger,
             _frames: frames,
+            _descriptors: descriptors,
             memory,
         }));
     }

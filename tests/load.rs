@@ -11,9 +11,6 @@ use std::sync::atomic::AtomicI32;
 use support::{Child, Outcome, argument, describe, in_parallel, say};
 use test_fixtures::{Fixture, GlibcVerdict};
 
-/// What fixtures of these names need may be missing still; then the error has to say so.
-const MAY_BE_UNSUPPORTED: &[&str] = &["tls_desc"];
-
 /// Called by the fixture `caller_supplied`, which adds the variable to the result.
 extern "C" fn supplied_function(value: i32) -> i32 {
     value + 2
@@ -85,10 +82,6 @@ fn complaint(fixture: &Fixture, ours: &Outcome) -> Option<String> {
     if !ours.is_success() {
         return complain("an outcome was expected");
     }
-    if MAY_BE_UNSUPPORTED.contains(&name.as_str()) && last.starts_with("error Unsupported | ") {
-        println!("{name}: {last}");
-        return None;
-    }
     let Some(kind) = &fixture.expect_error else {
         if last != promised(fixture) {
             return complain(&promised(fixture));
@@ -119,9 +112,8 @@ fn the_system_loader_gives_the_same() {
     assert!(fixtures.len() > 100, "only {} fixtures to compare", fixtures.len());
     let differences = in_parallel(&fixtures, |fixture| {
         let (ours, theirs) = (run("open_with_us", fixture), run("open_with_the_system", fixture));
-        let may_differ = MAY_BE_UNSUPPORTED.contains(&fixture.name.as_str()) && ours.last().contains("Unsupported");
         let same = theirs.is_success() && ours.last() == theirs.last();
-        (!same && !may_differ).then(|| format!("{}: ours {}, theirs {}", fixture.name, ours.last(), theirs.last()))
+        (!same).then(|| format!("{}: ours {}, theirs {}", fixture.name, ours.last(), theirs.last()))
     });
     let differences: Vec<String> = differences.into_iter().flatten().collect();
     assert!(differences.is_empty(), "{}", differences.join("\n"));

@@ -232,6 +232,16 @@ impl HostImages {
         })
     }
 
+    /// Whether `size` bytes at `offset` from its thread pointer are static thread-locals in every thread.
+    pub(crate) fn has_static(&self, offset: i64, size: u64) -> bool {
+        (0..self.images.len()).filter(|&index| self.images[index].permanent).any(|index| {
+            let block = self.images[index].thread_locals().zip(self.tls_of(index).and_then(|tls| tls.offset));
+            let start = block.and_then(|(_, block)| u64::try_from(offset.checked_sub(block)?).ok());
+            let end = start.and_then(|start| start.checked_add(size));
+            block.zip(end).is_some_and(|((template, _), end)| end <= template.size)
+        })
+    }
+
     /// The pages around initial bytes that were found by [`HostImages::static_place`] that are read-only.
     pub(crate) fn sealed_pages(&self, at: RunAddr, size: u64) -> Option<(RunAddr, u64)> {
         self.images.iter().filter(|image| image.permanent).find_map(|image| image.sealed_pages(at, size))

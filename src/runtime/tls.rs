@@ -44,11 +44,13 @@
 //! that is loaded already gets one only if no thread has asked for its block before, as with glibc.
 
 mod arena;
+mod descriptor;
 mod fixed;
 mod present;
 mod reserve;
 mod template;
 
+pub(crate) use self::descriptor::Descriptors;
 pub use self::reserve::StaticTls;
 
 use self::arena::{Arena, Mapping};
@@ -131,6 +133,12 @@ impl ModuleTls {
         let id = TAG | SERIAL.fetch_add(1, Ordering::Relaxed) << POSITION_BITS | (position as u64 + 1);
         module.id.store(id, Ordering::Release);
         Ok(ModuleTls { id, fixed: Mutex::new(None), _name: name })
+    }
+
+    /// The offset of its block from the thread pointer, if it has been decided that it is the same in every thread.
+    pub(crate) fn offset(&self) -> Option<i64> {
+        let offset = self.row().offset.load(Ordering::Acquire);
+        (offset != UNDECIDED && offset != ANYWHERE).then_some(offset)
     }
 
     fn row(&self) -> &'static Module {
@@ -216,7 +224,7 @@ pub(crate) fn thread_pointer() -> u64 {
 
 /// The two words that compilers pass (`tls_index` in every libc).
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct TlsIndex {
     module: u64,
     offset: u64,
