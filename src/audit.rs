@@ -43,8 +43,7 @@ pub fn findings(plan: &LoadPlan) -> Vec<Finding> {
 
 /// Which findings refuse a load.
 ///
-/// Whatever it allows, no page is ever writable and executable: [`Finding::WritableCode`] and
-/// [`Finding::TextRelocations`] cannot be allowed in this version.
+/// Whatever it allows, no page is ever writable and executable at once, so [`Finding::WritableCode`] cannot be allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Refuses objects that ask for executable stacks. Off by default: their stacks stay as they are, and 2 in 1,000
@@ -57,6 +56,10 @@ pub struct Policy {
     ///
     /// [`Event::Tables`]: crate::Event::Tables
     pub check_all_frames: bool,
+    /// Admits objects with relocations in read-only segments. Off by default: such segments are not shared between
+    /// processes, and a system that enforces where code comes from (SELinux `execmod`) refuses them. They are writable and
+    /// not executable while they are relocated.
+    pub allow_text_relocations: bool,
 }
 
 impl Policy {
@@ -67,7 +70,8 @@ impl Policy {
     pub fn admit(&self, plan: &LoadPlan) -> Result<(), ErrorKind> {
         for finding in findings(plan) {
             let refused = match finding {
-                Finding::WritableCode | Finding::TextRelocations => true,
+                Finding::WritableCode => true,
+                Finding::TextRelocations => !self.allow_text_relocations,
                 Finding::ExecutableStack => self.refuse_executable_stack,
                 Finding::Interpose => false,
             };

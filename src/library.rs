@@ -7,9 +7,11 @@ use crate::addr::{Bias, RunAddr};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::loader::Loader;
 use crate::plan::{Export, Found, Query, Symbols};
-use crate::registry::Member;
-use crate::runtime::image;
+use crate::registry::{Member, REGISTRY};
+use crate::runtime::tls::host_alias;
+use crate::runtime::{host, image};
 use crate::source::Source;
+use crate::symbol::SymbolKind;
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::marker::PhantomData;
@@ -228,12 +230,48 @@ impl Member {
     #[inline]
     pub(crate) unsafe fn address(&self, query: &Query<'_>) -> Option<RunAddr> {
         let found = self.find(query)?;
-        let tls = match self {
-            Member::Ours(instance) => instance.tls.as_ref().map(|tls| tls.id()),
-            Member::Host(_) => None,
-        };
+        if found.unique
+            && let Some((first, found)) = Member::first_unique(query)
+        {
+            // SAFETY: as below.
+            return unsafe { first.run_time_address(&found) };
+        }
+        // SAFETY: the caller allows a resolver to run.
+        unsafe { self.run_time_address(&found) }
+    }
+
+    /// # Safety
+    /// As [`Member::address`], and the definition is this image's.
+    #[inline]
+    unsafe fn run_time_address(&self, found: &Found) -> Option<RunAddr> {
+        let tls = if found.kind == SymbolKind::Tls { self.thread_locals() } else { None };
         // SAFETY: the caller allows a resolver to run; the symbol is this image's.
-        unsafe { image::address(&found, self.bias(), tls) }
+        unsafe { image::address(found, self.bias(), tls) }
+    }
+
+    /// The id of its thread-locals.
+    #[cold]
+    fn thread_locals(&self) -> Option<u64> {
+        match self {
+            Member::Ours(instance) => instance.tls.as_ref().map(|tls| tls.id()),
+            Member::Host(image) => {
+                let host = host::images().ok()?;
+                let known = host.tls_of(host.images.iter().position(|it| it.dynamic == image.dynamic)?)?;
+                known.module.or_else(|| known.offset.and_then(host_alias))
+            }
+        }
+    }
+
+    /// The one definition of a unique symbol that counts: the host's, or that of the image that was loaded first.
+    #[cold]
+    fn first_unique(query: &Query<'_>) -> Option<(Member, Found)> {
+        let host = host::images().ok()?;
+        let host = host.images.iter().map(|image| Member::Host(Arc::clone(image))).collect::<Vec<_>>();
+        let loaded = REGISTRY.snapshot().instances.iter().map(|instance| Member::Ours(Arc::clone(instance)));
+        host.into_iter().chain(loaded).find_map(|member| {
+            let found = member.find(query).filter(|found| found.unique)?;
+            Some((member, found))
+        })
     }
 }
 

@@ -253,6 +253,15 @@ pub struct Linked {
     pub files: Vec<ImageFile>,
 }
 
+/// What the caller decides about a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The largest span that an image may ask for, in bytes.
+    pub max_span: u64,
+    /// Whether the group's definitions come before the global ones.
+    pub deep: bool,
+}
+
 /// What a link begins with.
 pub enum Root<'r> {
     /// A name that the finder knows how to find.
@@ -270,11 +279,11 @@ pub fn link(
     inventory: &Inventory<'_>,
     finder: &mut dyn Finder,
     resolve: Option<&dyn Resolve>,
-    max_span: u64,
+    rules: Rules,
 ) -> Result<Linked, Error> {
-    let group = group::collect(root, inventory, finder, max_span)?;
+    let group = group::collect(root, inventory, finder, rules.max_span)?;
     let init_order = order::init_order(&group.modules);
-    let bound = bind::bind(&group, inventory, resolve)?;
+    let bound = bind::bind(&group, inventory, resolve, rules.deep)?;
     let plan = LinkPlan {
         root: group.root,
         scope: group.scope,

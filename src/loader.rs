@@ -5,7 +5,7 @@ use crate::audit::Policy;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::finder::{Executable, FolderFinder, PlanEdit};
 use crate::library::Library;
-use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, LinkedModule, Present, Root};
+use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, LinkedModule, Present, Root, Rules};
 use crate::plan::{LoadPlan, Query};
 use crate::plugin;
 use crate::registry::{ClaimError, Instance, Member, NeedRef, REGISTRY, Snapshot};
@@ -76,6 +76,7 @@ pub struct Loader {
     observer: Option<Arc<Observer>>,
     edit: Option<Arc<PlanEdit>>,
     global: bool,
+    deep: bool,
     max_span: u64,
     gate: Option<Arc<Gate>>,
     pub(crate) plugins: plugin::Options,
@@ -103,6 +104,7 @@ impl Loader {
             observer: None,
             edit: None,
             global: false,
+            deep: false,
             max_span: MAX_SPAN,
             gate: None,
             plugins: plugin::Options::default(),
@@ -192,6 +194,15 @@ impl Loader {
         self
     }
 
+    /// Whether what is opened sees its own group's definitions before those of the executable, of what that needs, and of
+    /// what was opened as global (`RTLD_DEEPBIND`). Off by default: a library that brings its own `malloc` is one of few
+    /// that want it, and the copies of libc's variables that an executable at a fixed address has are passed over.
+    #[must_use]
+    pub fn deep(mut self, deep: bool) -> Loader {
+        self.deep = deep;
+        self
+    }
+
     /// The largest span, in bytes, that an image may ask for; 4 GiB unless set.
     #[must_use]
     pub fn max_span(mut self, bytes: u64) -> Loader {
@@ -262,7 +273,8 @@ impl Loader {
             Some(name) => Root::Name(name),
             None => Root::File(Box::new(source.read()?)),
         };
-        link::link(root, &inventory, &mut finder, self.resolve.as_deref(), self.max_span)
+        let rules = Rules { max_span: self.max_span, deep: self.deep };
+        link::link(root, &inventory, &mut finder, self.resolve.as_deref(), rules)
     }
 
     /// Opens `source`, a name or something else ([`Source`]): finds it, plans it and all that it needs, and maps, relocates, seals and initialises what the
@@ -287,9 +299,10 @@ impl Loader {
 
 impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Loader { search, policy, global, max_span, .. } = self;
+        let Loader { search, policy, global, deep, max_span, .. } = self;
         let mut text = f.debug_struct("Loader");
-        text.field("search", search).field("policy", policy).field("global", global).field("max_span", max_span);
+        text.field("search", search).field("policy", policy).field("global", global).field("deep", deep);
+        text.field("max_span", max_span);
         text.finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use crate::library::{Library, Scope};
 use crate::link::{ImageFile, LinkPlan, LinkedModule};
 use crate::loader::{Event, Loader};
 use crate::memory::{HostMemory, Memory};
-use crate::plan::TlsModel;
+use crate::plan::{LoadPlan, TlsModel};
 use crate::registry::{self, Claim, Init, Instance, Member, NeedRef, REGISTRY, Snapshot};
 use crate::relocate::{self, Addresses, Deferred, ThreadLocals};
 use crate::runtime::debugger::{self, Entry};
@@ -176,8 +176,16 @@ impl Mapped {
             let at = usize::from(id.0);
             let memory = &mut *memories[at];
             let bindings = &group.plan.bindings[at];
+            let error = |kind: ErrorKind| kind.at(&module.name, Stage::Relocate);
+            let in_text = module.plan.flags.text_relocations;
+            if in_text {
+                memory.lend_text(&module.plan).map_err(error)?;
+            }
             let rows = relocate::relocate(id, &module.plan, &group.files[at].bytes, bindings, &addresses, memory);
-            deferred.push(rows.map_err(|kind| kind.at(&module.name, Stage::Relocate))?);
+            deferred.push(rows.map_err(error)?);
+            if in_text {
+                memory.return_text().map_err(error)?;
+            }
             made.push(descriptors.take());
         }
         drop(addresses);
@@ -230,7 +238,8 @@ impl Relocated {
                 }
                 // SAFETY: it lies in code, its image is relocated, and the caller vouches for what it does.
                 let result = *choice.get_or_insert_with(|| unsafe { call::resolver(row.resolver) });
-                let stored = relocate::complete(row, result, &mut group.images[at].memory);
+                let memory = &mut group.images[at].memory;
+                let stored = store_resolved(row, result, &group.plan.module(id).plan, memory);
                 stored.map_err(|kind| kind.at(&group.plan.module(id).name, Stage::Resolve))?;
             }
         }
@@ -248,6 +257,17 @@ impl Relocated {
         let left_out = self.deferred();
         seal(self.group, left_out)
     }
+}
+
+/// Stores what a resolver chose. Where that may be in text, the text is writable for the moment, as no code of the
+/// module can be running.
+fn store_resolved(row: &Deferred, result: RunAddr, plan: &LoadPlan, memory: &mut HostMemory) -> Result<(), ErrorKind> {
+    if !plan.flags.text_relocations {
+        return relocate::complete(row, result, memory);
+    }
+    memory.lend_text(plan)?;
+    relocate::complete(row, result, memory)?;
+    memory.return_text()
 }
 
 impl Resolved {

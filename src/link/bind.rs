@@ -110,7 +110,12 @@ pub(super) struct Bound {
 }
 
 /// Resolves every import of every module once per class.
-pub(super) fn bind(group: &Group, inventory: &Inventory<'_>, resolve: Option<&dyn Resolve>) -> Result<Bound, Error> {
+pub(super) fn bind(
+    group: &Group,
+    inventory: &Inventory<'_>,
+    resolve: Option<&dyn Resolve>,
+    deep: bool,
+) -> Result<Bound, Error> {
     let tables: Vec<Symbols<'_>> = group
         .modules
         .iter()
@@ -119,7 +124,7 @@ pub(super) fn bind(group: &Group, inventory: &Inventory<'_>, resolve: Option<&dy
         .collect::<Result<_, _>>()?;
     check_versions(group, inventory, &tables)?;
     let mut linker = Linker {
-        scope: scope(group, inventory, &tables),
+        scope: scope(group, inventory, &tables, deep),
         inventory,
         resolve,
         supplied: Vec::new(),
@@ -212,22 +217,23 @@ impl<'t> Scope<'t> {
     }
 }
 
-/// The global scope, then the group's.
-fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'t>]) -> Scope<'t> {
+/// The global scope, then the group's; or the other way round.
+fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'t>], deep: bool) -> Scope<'t> {
     let host = (0u16..).zip(&inventory.host).filter(|(_, image)| image.global);
     let loaded = (0u16..).zip(&inventory.loaded).filter(|(_, image)| image.global);
-    let entry = |provider, definitions| Entry { provider, definitions };
-    let mut scope: Vec<Entry<'t>> = Vec::new();
-    scope.extend(host.map(|(at, image)| entry(Provider::Host(HostId(at)), image.definitions)));
-    scope.extend(loaded.map(|(at, image)| entry(Provider::Loaded(InstanceId(at)), image.definitions)));
-    for &provider in &group.scope {
+    let host = host.map(|(at, _)| Provider::Host(HostId(at)));
+    let global = host.chain(loaded.map(|(at, _)| Provider::Loaded(InstanceId(at))));
+    let own = group.scope.iter().copied();
+    let order: Vec<Provider> = if deep { own.chain(global).collect() } else { global.chain(own).collect() };
+    let mut scope: Vec<Entry<'t>> = Vec::with_capacity(order.len());
+    for provider in order {
         let definitions = match provider {
             Provider::New(id) => Definitions::Table(&tables[usize::from(id.0)]),
             Provider::Loaded(id) => inventory.loaded[usize::from(id.0)].definitions,
             Provider::Host(id) => inventory.host[usize::from(id.0)].definitions,
         };
         if !scope.iter().any(|entry| entry.provider == provider) {
-            scope.push(entry(provider, definitions));
+            scope.push(Entry { provider, definitions });
         }
     }
     Scope::new(scope)
@@ -247,7 +253,7 @@ struct Linker<'t, 'i> {
     // Trees, not hash maps: those ask the system for random numbers, which a sandbox may not allow.
     supplied_by_name: BTreeMap<Vec<u8>, u32>,
     /// `STB_GNU_UNIQUE` definitions that this group has settled on.
-    uniques: BTreeMap<&'t [u8], Definition>,
+    uniques: BTreeMap<&'t [u8], (Provider, Found)>,
     undefined: Vec<Undefined>,
     /// Bytes that the texts of errors may still take.
     text_left: usize,
@@ -386,33 +392,33 @@ impl<'t> Linker<'t, '_> {
     }
 
     fn found(&mut self, query: &Query<'t>, provider: Provider, found: &Found, class: Class) -> Definition {
+        if matches!(provider, Provider::Host(_)) && self.inventory.replaced.contains(&query.name()) {
+            return self.supply(query.name(), None);
+        }
+        let (provider, found) = if found.unique { self.unique(query, provider, found) } else { (provider, *found) };
         match provider {
-            Provider::Host(id) => {
-                if self.inventory.replaced.contains(&query.name()) {
-                    return self.supply(query.name(), None);
-                }
-                self.used_host[usize::from(id.0)] = true;
-            }
+            Provider::Host(id) => self.used_host[usize::from(id.0)] = true,
             Provider::Loaded(id) => self.used_loaded[usize::from(id.0)] = true,
-            Provider::New(_) if found.unique => return self.unique(query, provider, found, class),
             Provider::New(_) => {}
         }
-        at(provider, found, class)
+        at(provider, &found, class)
     }
 
-    /// All modules of a process share one definition of a unique symbol: that of the image that was loaded first,
-    /// even if it lies in a scope of its own.
-    fn unique(&mut self, query: &Query<'t>, provider: Provider, found: &Found, class: Class) -> Definition {
+    /// All modules of a process share one definition of a unique symbol: the host's, or else that of the image that was
+    /// loaded first, even if it lies in a scope of its own.
+    fn unique(&mut self, query: &Query<'t>, provider: Provider, found: &Found) -> (Provider, Found) {
         if let Some(&settled) = self.uniques.get(query.name()) {
             return settled;
         }
-        let elsewhere = (0u16..).zip(&self.inventory.loaded).find_map(|(index, image)| {
+        let host = (0u16..).zip(&self.inventory.host).map(|(at, image)| (Provider::Host(HostId(at)), image));
+        let loaded = (0u16..).zip(&self.inventory.loaded).map(|(at, image)| (Provider::Loaded(InstanceId(at)), image));
+        let first = host.chain(loaded).find_map(|(provider, image)| {
             let found = image.definitions.find(query).filter(|found| found.unique)?;
-            Some(at(Provider::Loaded(InstanceId(index)), &found, class))
+            Some((provider, found))
         });
-        let definition = elsewhere.unwrap_or(at(provider, found, class));
-        self.uniques.insert(query.name(), definition);
-        definition
+        let settled = first.unwrap_or((provider, *found));
+        self.uniques.insert(query.name(), settled);
+        settled
     }
 
     fn supply(&mut self, name: &[u8], caller: Option<RunAddr>) -> Definition {

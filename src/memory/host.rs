@@ -22,6 +22,8 @@ pub(crate) struct HostMemory {
     current: VmRange,
     /// Pages that had to be writable for their zero-filled tail, and still have to get their own protection.
     pending: Vec<(VmRange, Prot)>,
+    /// Read-only regions that are writable for now, and their own protection.
+    lent: Vec<(VmRange, Prot)>,
 }
 
 impl HostMemory {
@@ -33,8 +35,14 @@ impl HostMemory {
         let lead = span.start.0 % plan.align;
         let reservation = Reservation::new(span.size + lead, plan.align)?;
         let span = VmRange { start: VmAddr(span.start.0 - lead), size: span.size + lead };
-        let mut memory =
-            HostMemory { reservation, span, writable: Vec::new(), current: VmRange::default(), pending: Vec::new() };
+        let mut memory = HostMemory {
+            reservation,
+            span,
+            writable: Vec::new(),
+            current: VmRange::default(),
+            pending: Vec::new(),
+            lent: Vec::new(),
+        };
         for region in &plan.regions {
             match &source.file {
                 Some(file) if source.offset.is_multiple_of(page) => {
@@ -144,6 +152,31 @@ impl HostMemory {
         self.writable = self.writable.iter().flat_map(|&range| cut(range)).filter(|range| range.size > 0).collect();
         self.current = VmRange::default();
         Ok(())
+    }
+
+    /// Makes the regions of `plan` that are not writable so, and not executable, for text relocations.
+    pub(crate) fn lend_text(&mut self, plan: &LoadPlan) -> Result<(), ErrorKind> {
+        for region in plan.regions.iter().filter(|region| !region.prot.write && region.vm.size > 0) {
+            self.protect(region.vm, Prot::READ_WRITE)?;
+            self.lent.push((region.vm, region.prot));
+            self.writable.push(region.vm);
+        }
+        Ok(())
+    }
+
+    /// Gives the regions of [`HostMemory::lend_text`] their own protection again.
+    pub(crate) fn return_text(&mut self) -> Result<(), ErrorKind> {
+        for (range, prot) in std::mem::take(&mut self.lent) {
+            self.writable.retain(|writable| *writable != range);
+            self.protect(range, prot)?;
+        }
+        self.current = VmRange::default();
+        Ok(())
+    }
+
+    fn protect(&self, range: VmRange, prot: Prot) -> Result<(), ErrorKind> {
+        let pages = range.pages(page_size()).ok_or(ErrorKind::OutsideImage { what: "segment", range })?;
+        self.reservation.protect(self.offset(pages.start), pages.size, prot)
     }
 
     /// Where `vm` is in this process.

@@ -7,6 +7,7 @@ mod support;
 
 mod exit;
 mod hidden;
+mod hosts;
 mod messages;
 mod sandbox;
 mod secure;

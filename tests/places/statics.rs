@@ -1,5 +1,6 @@
 //! In an executable that is linked statically: it stands in for libc, by the symbols in its file.
 
+use crate::hosts::{PROGRAM, build, package};
 use crate::support::Folder;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,34 +57,6 @@ const FIXTURES: [&str; 6] = ["relative", "tls_gd", "tls_errno", "rust_panic", "t
 /// What zlib takes from libc and the host above does not.
 const PULLED_IN: [&str; 3] = ["__snprintf_chk", "__vsnprintf_chk", "strerror"];
 
-/// A package outside of the workspace, with the workspace's versions of what it needs.
-fn package(folder: &Folder) {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let manifest = format!(
-        "[package]\nname = \"host\"\nedition = \"2024\"\n[dependencies]\nsideload = {{ path = {here:?} }}\n[workspace]\n"
-    );
-    fs::create_dir(folder.file("src")).expect("a folder of our own");
-    fs::write(folder.file("src/main.rs"), HOST).expect("as above");
-    fs::write(folder.file("Cargo.toml"), manifest).expect("as above");
-    fs::copy(here.join("Cargo.lock"), folder.file("Cargo.lock")).expect("as above");
-}
-
-/// Links the host with those options, and says where it is. Only the last step differs between hosts.
-fn build(folder: &Folder, name: &str, options: &[&str]) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static-host");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(folder.path()).args(["rustc", "--offline", "--quiet", "--target", "x86_64-unknown-linux-gnu"]);
-    cargo.arg("--target-dir").arg(&target).args(["--", "-Ctarget-feature=+crt-static"]).args(options);
-    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER"] {
-        cargo.env_remove(variable);
-    }
-    let done = cargo.output().unwrap_or_else(|error| panic!("{cargo:?}: {error}"));
-    assert!(done.status.success(), "{cargo:?}: {}", String::from_utf8_lossy(&done.stderr));
-    let host = folder.file(name);
-    fs::copy(target.join("x86_64-unknown-linux-gnu/debug/host"), &host).expect("it was built");
-    host
-}
-
 fn run(host: &Path, objects: &[&Path]) -> String {
     let done = Command::new(host).args(objects).output().unwrap_or_else(|error| panic!("{}: {error}", host.display()));
     assert!(done.status.success(), "{}: {done:?}", host.display());
@@ -93,22 +66,25 @@ fn run(host: &Path, objects: &[&Path]) -> String {
 #[test]
 fn a_static_executable_stands_in_for_libc() {
     let folder = Folder::new("static");
-    package(&folder);
+    package(&folder, PROGRAM, HOST);
+    let build = |name: &str, options: &[&str]| {
+        build(&folder, name, "host", &[&["--bin", "host", "--", "-Ctarget-feature=+crt-static"], options].concat())
+    };
     let pull: Vec<String> = PULLED_IN.iter().map(|name| format!("-Clink-arg=-Wl,-u,{name}")).collect();
     let pull: Vec<&str> = pull.iter().map(String::as_str).collect();
     let fixtures = FIXTURES.map(|name| test_fixtures::build(name).path);
     let zlib = Path::new("libz.so.1");
     for (kind, model) in [("pie", "-Crelocation-model=pic"), ("fixed", "-Crelocation-model=static")] {
-        let host = build(&folder, kind, &[&[model], &*pull].concat());
+        let host = build(kind, &[&[model], &*pull].concat());
         let header = fs::read(&host).expect("it was built");
         assert_eq!(header[16], if kind == "pie" { 3 } else { 2 }, "ET_DYN and ET_EXEC: {kind}");
         let objects: Vec<&Path> = fixtures.iter().map(PathBuf::as_path).chain([zlib]).collect();
         let expected = [&["answers [42, 42, 42]"; FIXTURES.len()][..], &["version 1, checksum 0x9f26ce5c"]].concat();
         assert_eq!(run(&host, &objects).lines().collect::<Vec<_>>(), expected, "{kind}");
 
-        let all = run(&build(&folder, "stripped", &[&[model, "-Cstrip=symbols"], &*pull].concat()), &[zlib]);
+        let all = run(&build("stripped", &[&[model, "-Cstrip=symbols"], &*pull].concat()), &[zlib]);
         assert_refused(&all, &["malloc@GLIBC_2.2.5", "memcpy@GLIBC_2.14", "strerror@GLIBC_2.2.5"]);
-        let some = run(&build(&folder, "lacking", &[model]), &[zlib]);
+        let some = run(&build("lacking", &[model]), &[zlib]);
         assert_refused(&some, &PULLED_IN);
         assert!(!some.contains("malloc"), "which the host has: {some}");
     }

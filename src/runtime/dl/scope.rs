@@ -116,6 +116,14 @@ impl View {
         }
     }
 
+    /// The one definition of a unique symbol that counts: the host's, or that of the image that was loaded first.
+    fn first_unique(&self, query: &Query<'_>) -> Option<(Member, Found)> {
+        self.all().find_map(|member| {
+            let found = find(&member, query).filter(|found| found.unique)?;
+            Some((member, found))
+        })
+    }
+
     /// The first definition in a scope.
     ///
     /// # Safety
@@ -123,6 +131,7 @@ impl View {
     pub(super) unsafe fn lookup(&self, scope: impl IntoIterator<Item = Member>, query: &Query<'_>) -> Option<RunAddr> {
         scope.into_iter().find_map(|member| {
             let found = find(&member, query)?;
+            let (member, found) = if found.unique { self.first_unique(query)? } else { (member, found) };
             // An image that looks up the lookup functions must get those that it would be bound to.
             let ours = matches!(member, Member::Host(_)).then(|| replace::replacement(query.name())).flatten();
             let tls = if found.kind == SymbolKind::Tls { self.thread_locals(&member) } else { None };
