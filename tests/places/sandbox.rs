@@ -35,22 +35,14 @@ const LIVING: &[c_long] = &[
 /// What code of libstdc++ makes besides: `pthread_once` wakes whoever waits, even where nobody does.
 const LIBSTDCXX: &[c_long] = &[libc::SYS_futex];
 
-const LISTING: [c_long; 2] = [libc::SYS_get_robust_list, libc::SYS_getdents64];
-
 /// What opening an object with static thread-locals makes besides in a process with several threads, and what comes of
 /// it where not all of that is allowed: an answer, or an error that names the call.
 const THREADS: &[(&str, &[c_long], &str)] = &[
-    ("nothing", &[], "get_robust_list"),
-    ("no listing", &[LISTING[0], libc::SYS_getpid], "process_vm_readv"),
-    ("no number", &LISTING, "getpid"),
-    ("no copying", &[LISTING[0], LISTING[1], libc::SYS_getpid], "process_vm_readv"),
-    ("no writing", &[LISTING[0], LISTING[1], libc::SYS_getpid, libc::SYS_process_vm_readv], "process_vm_writev"),
-    ("a pipe", &[LISTING[0], LISTING[1], libc::SYS_pipe2], FORTY_TWO),
-    (
-        "all",
-        &[LISTING[0], LISTING[1], libc::SYS_getpid, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev],
-        FORTY_TWO,
-    ),
+    ("no number", &[], "getpid"),
+    ("no reading", &[libc::SYS_getpid], "process_vm_readv"),
+    ("no writing", &[libc::SYS_getpid, libc::SYS_process_vm_readv], "process_vm_writev"),
+    ("a pipe", &[libc::SYS_pipe2], FORTY_TWO),
+    ("all", &[libc::SYS_getpid, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev], FORTY_TWO),
 ];
 
 /// `AUDIT_ARCH_X86_64` of `<linux/audit.h>`

@@ -1,10 +1,10 @@
 //! The threads of this process: where their thread pointers are, and how to write to memory that may go away.
 //!
-//! There is no call that tells another thread's thread pointer. But glibc tells the kernel, for each thread, the address
-//! of its list of robust mutexes (`set_robust_list(2)`), which lies in the thread's descriptor: from one thread to
-//! another it is as far away as their thread pointers are. musl does so only for threads that use such mutexes, and has
-//! all descriptors in a ring instead. Where there is no `/proc` to list a process's threads, glibc's lists of descriptors
-//! are read as debuggers read them, by the symbols that it has for them (`nptl_db/structs.def`).
+//! There is no call that tells another thread's thread pointer. glibc has lists of its threads, and symbols by which
+//! debuggers read them (`nptl_db/structs.def`): a thread is in a list before it exists for the kernel. Static programs
+//! have no such symbols. There, `/proc` lists the threads, and glibc has told the kernel, for each, the address of its list
+//! of robust mutexes (`set_robust_list(2)`), which lies in the thread's descriptor: from one thread to another it is as far
+//! away as their thread pointers are. musl has all descriptors in a ring.
 //!
 //! A thread may end meanwhile and its memory be unmapped, so nothing of another thread is touched directly: the kernel
 //! copies, and says so if there is nothing. `process_vm_writev(2)` does it in one call; where a sandbox does not let
@@ -23,7 +23,7 @@ use std::time::Duration;
 /// How often, and for how long each time, a thread without a list is waited for: between its first instruction and its
 /// first system call, which tells the kernel of the list. What never has one is no thread of the C library: the
 /// kernel's own workers (io_uring), or made by `clone` alone.
-const PATIENCE: u32 = 20;
+const PATIENCE: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Rounds after which we do not expect the threads to come to rest.
@@ -80,18 +80,17 @@ struct Round {
 }
 
 fn round(here: u64, copier: &mut Copier, find: &dyn Fn(&[u8]) -> Option<RunAddr>) -> Result<Round, ErrorKind> {
-    let Some(own) = robust_list(0)? else { return ring(here, copier) };
-    match tasks() {
-        Ok(tasks) => listed(here, own, &tasks, copier),
-        Err(refused) => match Lists::find(find, copier)? {
-            Some(lists) => lists.round(copier),
-            None => Err(refused),
-        },
+    if let Some(lists) = Lists::find(find, copier)? {
+        return lists.round(copier);
+    }
+    match robust_list(0)? {
+        Some(own) => numbered(here, own, &tasks()?, copier),
+        None => ring(here, copier),
     }
 }
 
 /// glibc's threads, by their numbers.
-fn listed(here: u64, own: u64, tasks: &[libc::pid_t], copier: &mut Copier) -> Result<Round, ErrorKind> {
+fn numbered(here: u64, own: u64, tasks: &[libc::pid_t], copier: &mut Copier) -> Result<Round, ErrorKind> {
     let mut round = Round { threads: Vec::new(), starting: false };
     for &task in tasks {
         match robust_list(task) {

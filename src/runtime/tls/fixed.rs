@@ -2,8 +2,8 @@
 //!
 //! **Order.** The initial bytes for new threads are changed first ([`super::template`]), then the running threads are
 //! written to, again and again until a round finds none that it had not seen. A thread that is missed all the same is
-//! one whose creator had copied its thread-locals before the change and had not yet made the system call that creates
-//! it when the last round ended; glibc's own `dlopen` has the same gap. Nobody uses the bytes before this is done, so
+//! one whose creator had copied its thread-locals before the change and had not yet put it into the list of threads when
+//! the last round ended; glibc's own `dlopen` has the same gap. Nobody uses the bytes before this is done, so
 //! it does no harm to write them twice.
 //!
 //! **Invariant.** Of each thread only the bytes of the slice are written, which are nobody else's in any thread.
