@@ -135,12 +135,6 @@ impl ModuleTls {
         Ok(ModuleTls { id, fixed: Mutex::new(None), _name: name })
     }
 
-    /// The offset of its block from the thread pointer, if it has been decided that it is the same in every thread.
-    pub(crate) fn offset(&self) -> Option<i64> {
-        let offset = self.row().offset.load(Ordering::Acquire);
-        (offset != UNDECIDED && offset != ANYWHERE).then_some(offset)
-    }
-
     fn row(&self) -> &'static Module {
         Module::of(self.id).expect("invariant: an id stays in the table until its owner is dropped").1
     }

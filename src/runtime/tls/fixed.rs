@@ -9,7 +9,7 @@
 //! **Invariant.** Of each thread only the bytes of the slice are written, which are nobody else's in any thread.
 
 use super::reserve::Slice;
-use super::{ModuleTls, UNDECIDED, template};
+use super::{ANYWHERE, ModuleTls, UNDECIDED, template};
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
 use crate::plan::Query;
@@ -20,6 +20,12 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 impl ModuleTls {
+    /// The offset of its block from the thread pointer, if it has been decided that it is the same in every thread.
+    pub(crate) fn offset(&self) -> Option<i64> {
+        let offset = self.row().offset.load(Ordering::Acquire);
+        (offset != UNDECIDED && offset != ANYWHERE).then_some(offset)
+    }
+
     /// The offset of its block from the thread pointer in every thread, for a module whose group is being relocated.
     /// [`ModuleTls::settle`] has to follow when that is done.
     ///
