@@ -42,7 +42,10 @@ const OF_FULL_OPENS: u64 = 8;
 const BATCH: u64 = 100;
 
 /// An open takes milliseconds. This many times as long is a hang, on however busy a machine.
-const HANG: Duration = Duration::from_secs(10);
+const HANG: Duration = Duration::from_secs(20);
+
+/// A batch takes seconds.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(format!("SIDELOAD_TEST_{name}")).ok()?.parse().ok()
@@ -95,7 +98,7 @@ fn full_opens_die_only_in_code_of_the_file() {
     }
     let outcomes = in_parallel(&batches, |(path, numbers)| {
         let child = Child::new("open_fully").with("OBJECT", path).with("FIRST", numbers.start.to_string());
-        child.with("END", numbers.end.to_string()).run()
+        child.with("END", numbers.end.to_string()).patient(PATIENCE).run()
     });
     let (mut counts, mut faults) = (BTreeMap::<String, u64>::new(), Vec::new());
     for ((path, _), outcome) in batches.iter().zip(&outcomes) {
@@ -130,7 +133,7 @@ fn open_fully() {
 /// The heap is counted for the whole process: a process of its own.
 #[test]
 fn greedy_files_stay_within_bounds() {
-    let outcome = Child::new("open_greedy").run();
+    let outcome = Child::new("open_greedy").patient(PATIENCE).run();
     println!("{}", outcome.expect_success().stdout);
 }
 
@@ -152,7 +155,7 @@ fn rehearse_all(path: &Path, numbers: std::ops::Range<u64>) -> Ends {
     let mut next = numbers.start;
     while next < numbers.end {
         let child = Child::new("rehearse").with("OBJECT", path).with("FIRST", next.to_string());
-        let outcome = child.with("END", numbers.end.to_string()).run();
+        let outcome = child.with("END", numbers.end.to_string()).patient(PATIENCE).run();
         let mut last = None;
         for line in outcome.said() {
             match line.split_once(' ') {
