@@ -404,6 +404,12 @@ pub enum ErrorKind {
         /// From the outermost open to this one.
         chain: Vec<String>,
     },
+    /// Who was asked to vet files refuses this one.
+    #[error("not trusted: {reason}")]
+    Untrusted {
+        /// Why.
+        reason: String,
+    },
     /// The file is no plugin: it states nothing of itself. [`Library::open`](crate::Library::open) opens it.
     #[error("not a plugin: {why}")]
     NotAPlugin {

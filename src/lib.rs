@@ -52,6 +52,8 @@ mod archive;
 #[forbid(unsafe_code)]
 pub mod audit;
 #[forbid(unsafe_code)]
+mod candidate;
+#[forbid(unsafe_code)]
 mod finder;
 #[forbid(unsafe_code)]
 pub mod ldcache;
@@ -94,6 +96,7 @@ mod stage;
 #[forbid(unsafe_code)]
 mod sync;
 
+pub use candidate::Candidate;
 pub use error::{Error, ErrorKind, Result, Stage};
 pub use faults::Faults;
 pub use ledger::{Ledger, ledger};

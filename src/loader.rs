@@ -2,6 +2,7 @@
 
 use crate::addr::RunAddr;
 use crate::audit::Policy;
+use crate::candidate::Candidate;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::finder::{Executable, FolderFinder, PlanEdit};
 use crate::library::Library;
@@ -78,11 +79,15 @@ pub struct Loader {
     global: bool,
     deep: bool,
     max_span: u64,
+    vet: Option<Arc<Vet>>,
     gate: Option<Arc<Gate>>,
     pub(crate) plugins: plugin::Options,
     /// The serial of the instance whose call of `dlopen` this serves.
     opener: Option<u64>,
 }
+
+/// See [`Loader::vet`].
+type Vet = dyn Fn(&Candidate<'_>) -> Result<(), String> + Send + Sync;
 
 /// Refuses a group, or lets it in, while nothing of it is mapped.
 type Gate = dyn Fn(&Link) -> Result<(), ErrorKind> + Send + Sync;
@@ -106,6 +111,7 @@ impl Loader {
             global: false,
             deep: false,
             max_span: MAX_SPAN,
+            vet: None,
             gate: None,
             plugins: plugin::Options::default(),
             opener: None,
@@ -170,6 +176,17 @@ impl Loader {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Loader {
         self.policy = policy;
+        self
+    }
+
+    /// Asks `vet` about each file that is about to be mapped, and about what is opened even if it is loaded already. It
+    /// gets the bytes of the file, and may refuse them ([`ErrorKind::Untrusted`]); nothing is mapped then.
+    ///
+    /// A file can still be changed by whoever may write it, between this and the mapping; a
+    /// [snapshot](Source::snapshot) cannot.
+    #[must_use]
+    pub fn vet(mut self, vet: impl Fn(&Candidate<'_>) -> Result<(), String> + Send + Sync + 'static) -> Loader {
+        self.vet = Some(Arc::new(vet));
         self
     }
 
@@ -358,12 +375,25 @@ impl Link {
         Mapped::new(self.admit()?)
     }
 
+    /// Asks who was appointed to decide about each file.
+    fn vet(&self) -> Result<(), Error> {
+        let Some(vet) = &self.loader.vet else { return Ok(()) };
+        let new = self.linked.plan.modules.iter().zip(self.linked.files.iter().map(|file| &*file.bytes));
+        let root = self.root_file().filter(|_| matches!(self.linked.plan.root, Provider::Loaded(_)));
+        for (module, bytes) in new.chain(root) {
+            let vetted = vet(&Candidate::new(module, bytes));
+            vetted.map_err(|reason| ErrorKind::Untrusted { reason }.at(&module.name, Stage::Admit))?;
+        }
+        Ok(())
+    }
+
     fn admit(mut self) -> Result<Group, Error> {
         loop {
             for module in &self.linked.plan.modules {
                 let admitted = self.loader.policy.admit(&module.plan);
                 admitted.map_err(|kind| kind.at(&module.name, Stage::Admit))?;
             }
+            self.vet()?;
             if let Some(gate) = &self.loader.gate {
                 gate(&self).map_err(|kind| kind.at(self.name_of(self.linked.plan.root), Stage::Admit))?;
             }

@@ -18,10 +18,13 @@ pub use options::Copies;
 pub(crate) use options::Options;
 
 use crate::error::{Error, ErrorKind, Stage};
+use crate::finder;
 use crate::library::{Library, Symbol, SymbolName};
 use crate::loader::{Link, Loader};
-use crate::plan::Query;
+use crate::plan::{LoadPlan, Query};
 use crate::registry::{Instance, Member};
+use crate::room;
+use crate::snapshot;
 use crate::source::Source;
 use crate::sync::lock;
 use manifest::Manifest;
@@ -236,6 +239,13 @@ impl<'a> Item<'a> {
     }
 }
 
+/// What a file states of itself, if it is a plugin.
+pub(crate) fn name_and_version(plan: &LoadPlan, bytes: &[u8]) -> Option<(String, String)> {
+    let manifest = Manifest::read(plan, bytes).ok()??;
+    let fact = |key: &str| manifest.fact(key).unwrap_or_default().to_owned();
+    Some((fact("name"), fact("version")))
+}
+
 /// Decides about a plugin while nothing of it is mapped.
 struct Gate {
     options: Options,
@@ -256,7 +266,24 @@ impl Loader {
     /// As [`Plugin::open`].
     pub unsafe fn open_plugin(&self, source: impl Into<Source>) -> Result<Plugin, Error> {
         let source = source.into().at_a_path();
-        let gate = Arc::new(Gate::new(&self.plugins, &source.display_path()));
+        let path = source.display_path();
+        // SAFETY: the caller's promise is the same.
+        let opened = unsafe { self.open_plugin_from(source, &path) };
+        match opened {
+            Err(error) if self.plugins.reload && matches!(error.kind(), ErrorKind::Poisoned { .. }) => {
+                let file = finder::open_path(&path).and_then(snapshot::of);
+                let bytes = file.and_then(|image| room::copy(&image.bytes));
+                let bytes = bytes.map_err(|kind| kind.at(error.module(), Stage::Find))?;
+                // Bytes are an image of their own, where the file would be the one that failed.
+                // SAFETY: as above.
+                unsafe { self.open_plugin_from(Source::bytes(&path, bytes), &path) }
+            }
+            opened => opened,
+        }
+    }
+
+    unsafe fn open_plugin_from(&self, source: Source, path: &Path) -> Result<Plugin, Error> {
+        let gate = Arc::new(Gate::new(&self.plugins, path));
         let gated = {
             let gate = Arc::clone(&gate);
             self.clone().gate(move |link| gate.admit(link))

@@ -44,7 +44,8 @@ impl Loader {
 
     /// Opens a plugin whose file was replaced since it was opened as a new generation beside the old one, instead of
     /// refusing it ([`ErrorKind::Stale`](crate::ErrorKind::Stale)). The old one is retired: who has it keeps it, with
-    /// its own state, and nobody gets it any more.
+    /// its own state, and nobody gets it any more. A plugin whose init functions failed is tried again in the same way,
+    /// with statics of its own.
     #[must_use]
     pub fn reload(mut self, reload: bool) -> Loader {
         self.plugins.reload = reload;

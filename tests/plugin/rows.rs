@@ -293,6 +293,9 @@ fn row_14_a_panic_in_an_init_function_is_an_error_and_nobody_hangs() {
     );
     let again = open_with(&starter_with("go"), &path).expect_err("its code has run, and may have kept anything");
     assert!(again.to_string().ends_with("init function configure panicked: out of cheese"), "{again}");
+    let retried = open_with(&starter_with("go").reload(true), &path).expect("a new generation");
+    assert_eq!(retried.lookup::<fn() -> String>("order").expect("exported")(), "configure connect listen");
+    assert_eq!(retried.generation(), 2);
 }
 
 #[test]
