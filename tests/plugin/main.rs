@@ -5,6 +5,7 @@
 mod border;
 mod build;
 mod builds;
+mod cost;
 mod example;
 mod generations;
 mod linked;
