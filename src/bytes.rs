@@ -150,6 +150,30 @@ impl<'a> Cursor<'a> {
             shift += 7;
         }
     }
+
+    /// A signed LEB128 number (DWARF 5 §7.6); `None` past 64 bits.
+    pub fn sleb128(&mut self) -> Option<i64> {
+        let (mut value, mut shift) = (0i64, 0u32);
+        loop {
+            let byte = self.u8()?;
+            if shift >= 64 {
+                return None;
+            }
+            value |= i64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                let negative = byte & 0x40 != 0 && shift < 64;
+                return Some(if negative { value | -1 << shift } else { value });
+            }
+        }
+    }
+
+    /// The bytes of the NUL-terminated string here, without its NUL.
+    pub fn c_str(&mut self) -> Option<&'a [u8]> {
+        let text = self.bytes.c_str(self.at)?;
+        self.at += text.len() as u64 + 1;
+        Some(text)
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +232,22 @@ mod tests {
         ];
         for &(input, expected) in CASES {
             assert_eq!(Cursor::new(input, 0).uleb128(), expected, "{input:x?}");
+        }
+    }
+
+    #[test]
+    fn sleb128_extends_its_sign() {
+        const CASES: &[(&[u8], Option<i64>)] = &[
+            (&[0x02], Some(2)),
+            (&[0x7e], Some(-2)),
+            (&[0x80, 0x7f], Some(-128)),
+            (&[0xff, 0x00], Some(127)),
+            (&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x7f], Some(i64::MIN)),
+            (&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01], None),
+            (&[0x80], None),
+        ];
+        for &(input, expected) in CASES {
+            assert_eq!(Cursor::new(input, 0).sleb128(), expected, "{input:x?}");
         }
     }
 }

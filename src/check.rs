@@ -42,9 +42,10 @@ pub fn check(plan: &LoadPlan) -> Result<(), ErrorKind> {
     {
         return Err(malformed("plan: the thread-local template is none", tls.image.start));
     }
-    for array in [plan.init.array, plan.fini.array].into_iter().flatten() {
-        if array.size % 8 != 0 || !in_file(array) {
-            return Err(malformed("plan: an array of initialisers or finalisers lies outside the file", array.start));
+    for array in plan.init.arrays.iter().chain(&plan.fini.arrays) {
+        if array.range.size % array.form.size() != 0 || !in_file(array.range) {
+            let start = array.range.start;
+            return Err(malformed("plan: an array of initialisers or finalisers lies outside the file", start));
         }
     }
     for entry in [plan.init.function, plan.fini.function].into_iter().flatten() {

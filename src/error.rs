@@ -144,8 +144,6 @@ pub enum NotAnImage {
     Archive,
     /// Text for the static linker, as `libc.so` in a development package is.
     LinkerScript,
-    /// Mach-O.
-    MachO,
     /// A Windows image.
     WindowsImage,
     /// Something else.
@@ -161,10 +159,9 @@ impl fmt::Display for NotAnImage {
             NotAnImage::Empty => f.write_str("the file is empty"),
             NotAnImage::Folder => f.write_str("a folder"),
             NotAnImage::Special => f.write_str("not a regular file"),
-            NotAnImage::Truncated => f.write_str("an ELF file cut off inside its header"),
+            NotAnImage::Truncated => f.write_str("a file cut off inside its header"),
             NotAnImage::Archive => f.write_str("a static archive, which only a linker reads"),
             NotAnImage::LinkerScript => f.write_str("a linker script: name the library that it refers to"),
-            NotAnImage::MachO => f.write_str("a Mach-O file, which this version does not read"),
             NotAnImage::WindowsImage => f.write_str("a Windows image"),
             NotAnImage::Unknown { magic } => write!(f, "unknown magic \"{}\"", magic.escape_ascii()),
         }

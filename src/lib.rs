@@ -42,6 +42,8 @@ pub mod elf;
 #[forbid(unsafe_code)]
 pub mod image;
 #[forbid(unsafe_code)]
+pub mod macho;
+#[forbid(unsafe_code)]
 pub mod plan;
 #[forbid(unsafe_code)]
 mod room;

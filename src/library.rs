@@ -3,10 +3,11 @@
 //! Invariant: an image that a `Library` refers to stays mapped for as long as the process lives, so an address found in
 //! it stays valid; what a `Symbol` is read as is what the caller of the `unsafe` [`Library::get`] says it is.
 
+use crate::addr::VmAddr;
 use crate::addr::{Bias, RunAddr};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::loader::Loader;
-use crate::plan::{Export, Found, Query, Symbols};
+use crate::plan::{Export, Found, Near, Query};
 use crate::registry::{Member, REGISTRY};
 use crate::runtime::tls::host_alias;
 use crate::runtime::{host, image};
@@ -164,9 +165,13 @@ impl Library {
         }
     }
 
-    /// Calls `each` with every symbol that the library itself exports.
+    /// Calls `each` with every symbol that the library itself exports, as far as its tables can be read.
     pub fn exports(&self, each: impl FnMut(Export<'_>)) {
-        self.root.symbols().exports(each);
+        match &self.root {
+            // What is malformed behind the rows that were read is of no use to anybody any more.
+            Member::Ours(instance) => instance.symbols.exports(each).unwrap_or_default(),
+            Member::Host(image) => image.symbols().exports(each),
+        }
     }
 
     pub(crate) fn root(&self) -> &Member {
@@ -203,10 +208,11 @@ impl Member {
         }
     }
 
-    pub(crate) fn symbols(&self) -> &Symbols<'_> {
+    /// The symbol near `vm`.
+    pub(crate) fn near(&self, vm: VmAddr) -> Option<Near<'_>> {
         match self {
-            Member::Ours(instance) => &instance.symbols,
-            Member::Host(image) => image.symbols(),
+            Member::Ours(instance) => instance.symbols.near(vm),
+            Member::Host(image) => image.symbols().near(vm),
         }
     }
 

@@ -15,7 +15,7 @@ mod order;
 pub use bind::{Bindings, Supplied};
 
 use crate::error::{Error, ErrorKind, Stage};
-use crate::plan::{Found, LoadPlan, Query, Symbols};
+use crate::plan::{Found, LoadPlan, Query, ScopedSymbols, Symbols, TwoLevelSymbols};
 use crate::search::{Route, Tried};
 use crate::symbol::{HostId, InstanceId, ModuleId, Provider, Resolve};
 use std::path::{Path, PathBuf};
@@ -42,16 +42,27 @@ pub struct FileStamp {
 #[derive(Clone, Copy)]
 pub enum Definitions<'a> {
     /// In its dynamic symbol table.
-    Table(&'a Symbols<'a>),
+    Table(&'a ScopedSymbols<'a>),
+    /// In its export trie.
+    TwoLevel(&'a TwoLevelSymbols<'a>),
     /// By a function: a static executable has no dynamic symbol table.
     Names(&'a (dyn Fn(&[u8]) -> Option<Found> + Sync)),
 }
 
-impl Definitions<'_> {
+impl<'a> Definitions<'a> {
+    /// In the table of an image that a plan was made of.
+    pub fn of(symbols: &'a Symbols<'a>) -> Definitions<'a> {
+        match symbols {
+            Symbols::Scoped(table) => Definitions::Table(table),
+            Symbols::TwoLevel(table) => Definitions::TwoLevel(table),
+        }
+    }
+
     #[inline]
     fn find(&self, query: &Query<'_>) -> Option<Found> {
         match self {
             Definitions::Table(table) => table.find(query),
+            Definitions::TwoLevel(table) => table.find(query.name()),
             Definitions::Names(find) => find(query.name()),
         }
     }

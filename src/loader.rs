@@ -467,7 +467,7 @@ fn inventory<'a>(
         soname: instance.module.plan.soname.as_deref(),
         stamp: Some(instance.module.stamp),
         build_id: instance.module.plan.build_id.as_deref(),
-        definitions: Definitions::Table(&instance.symbols),
+        definitions: Definitions::of(&instance.symbols),
         global: instance.global.load(Ordering::Relaxed),
         needs,
     });

@@ -5,9 +5,12 @@
 //! not copied into it: [`Tables`] keeps *ranges* of the file, and [`LoadPlan::fixups`] and
 //! [`LoadPlan::symbols`] borrow them again from the bytes.
 
+mod symbols;
+
 use crate::addr::{FileRange, VmAddr, VmRange};
 use crate::elf;
 use crate::error::{Error, ErrorKind};
+use crate::macho;
 use crate::symbol::ImportId;
 
 /// What loading one image will do.
@@ -15,7 +18,7 @@ use crate::symbol::ImportId;
 pub struct LoadPlan {
     /// The instruction set.
     pub machine: Machine,
-    /// The name the image gives itself (`DT_SONAME`).
+    /// The name the image gives itself (`DT_SONAME`, `LC_ID_DYLIB`).
     pub soname: Option<Vec<u8>>,
     /// What to map, ascending and disjoint.
     pub regions: Vec<Region>,
@@ -23,7 +26,8 @@ pub struct LoadPlan {
     pub span: VmRange,
     /// Alignment of the span in memory, in bytes: a power of two.
     pub align: u64,
-    /// What becomes read-only once relocated (`PT_GNU_RELRO`), as the file states it; sealing takes the whole pages.
+    /// What becomes read-only once relocated (`PT_GNU_RELRO`, `SG_READ_ONLY`), as the file states it; sealing takes the
+    /// whole pages.
     pub seals: Vec<VmRange>,
     /// Images that this one needs, in order.
     pub needs: Vec<Need>,
@@ -39,7 +43,11 @@ pub struct LoadPlan {
     pub fini: Entries,
     /// Where its unwind tables' index is (`PT_GNU_EH_FRAME`).
     pub unwind: Option<VmRange>,
-    /// The build id note.
+    /// Unwind tables without such an index.
+    pub unwind_tables: UnwindTables,
+    /// What a language's own run-time system would have to be told about before the image can run, if anything.
+    pub foreign_runtime: Option<&'static str>,
+    /// The build id note, or the `LC_UUID`.
     pub build_id: Option<Vec<u8>>,
     /// What it asks of a loader.
     pub flags: Flags,
@@ -76,7 +84,7 @@ impl Machine {
     }
 }
 
-/// One run of memory with one protection: an ELF `PT_LOAD`.
+/// One run of memory with one protection: a `PT_LOAD`, an `LC_SEGMENT_64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     /// Addresses it covers; its end is that of the zero-fill.
@@ -119,6 +127,34 @@ impl Prot {
 pub struct Need {
     /// Its name, or its path where it holds a slash.
     pub name: Vec<u8>,
+    /// How it is needed.
+    pub kind: NeedKind,
+}
+
+/// How an image needs another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NeedKind {
+    /// It must be there, and is initialised before its user (`DT_NEEDED`, `LC_LOAD_DYLIB`).
+    #[default]
+    Required,
+    /// It may be missing: what is imported from it is null then (`LC_LOAD_WEAK_DYLIB`).
+    Optional,
+    /// Its exports count as the user's own (`LC_REEXPORT_DYLIB`).
+    Reexported,
+    /// It is above its user, and is initialised after it (`LC_LOAD_UPWARD_DYLIB`).
+    Upward,
+}
+
+impl NeedKind {
+    /// The word that listings print.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NeedKind::Required => "required",
+            NeedKind::Optional => "optional",
+            NeedKind::Reexported => "reexported",
+            NeedKind::Upward => "upward",
+        }
+    }
 }
 
 /// An image that stands before this one in the scope.
@@ -130,16 +166,19 @@ pub struct Filtee {
     pub required: bool,
 }
 
-/// Folders that the image names for its needs, unexpanded, separated by colons.
+/// Folders that the image names for its needs, unexpanded; ELF's are separated by colons.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchPaths {
     /// `DT_RPATH`: holds for everything below this image, unless it has a runpath.
     pub rpath: Option<Vec<u8>>,
     /// `DT_RUNPATH`: holds for the needs of this image.
     pub runpath: Option<Vec<u8>>,
+    /// `LC_RPATH`: what `@rpath` stands for in the needs of this image and of those below it.
+    pub run_paths: Vec<Vec<u8>>,
 }
 
-/// The initial image of each thread's copy of the thread-locals (`PT_TLS`).
+/// The initial image of each thread's copy of the thread-locals (`PT_TLS`, or sections of type
+/// `S_THREAD_LOCAL_REGULAR` and `S_THREAD_LOCAL_ZEROFILL`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsTemplate {
     /// Where the initialised part is: also in memory, where it has been relocated.
@@ -151,15 +190,55 @@ pub struct TlsTemplate {
 }
 
 /// Functions to run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entries {
-    /// `DT_INIT` or `DT_FINI`.
+    /// `DT_INIT`, `DT_FINI` or `LC_ROUTINES_64`.
     pub function: Option<VmAddr>,
-    /// `DT_INIT_ARRAY` or `DT_FINI_ARRAY`: pointers, relocated like any other data.
-    pub array: Option<VmRange>,
+    /// `DT_INIT_ARRAY` or `DT_FINI_ARRAY`; in Mach-O any number of sections.
+    pub arrays: Vec<EntryArray>,
 }
 
-/// What an image asks of its loader, from `DT_FLAGS`, `DT_FLAGS_1` and `PT_GNU_STACK`.
+/// An array of functions to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryArray {
+    /// Where it is.
+    pub range: VmRange,
+    /// What its elements are.
+    pub form: EntryForm,
+}
+
+/// How an array names its functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryForm {
+    /// Pointers, relocated like any other data.
+    Pointers,
+    /// Offsets of 32 bits (`S_INIT_FUNC_OFFSETS`).
+    Offsets {
+        /// What they count from.
+        from: VmAddr,
+    },
+}
+
+impl EntryForm {
+    /// Size of an element in bytes.
+    pub fn size(self) -> u64 {
+        match self {
+            EntryForm::Pointers => 8,
+            EntryForm::Offsets { .. } => 4,
+        }
+    }
+}
+
+/// Unwind tables that are found by their section.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnwindTables {
+    /// `__unwind_info`: a few bits a function.
+    pub compact: Option<VmRange>,
+    /// `__eh_frame`: records in DWARF's form, without an index.
+    pub records: Option<VmRange>,
+}
+
+/// What an image asks of its loader, from `DT_FLAGS`, `DT_FLAGS_1` and `PT_GNU_STACK`, or from the Mach-O header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     /// Its own definitions come before the global scope (`DF_SYMBOLIC`).
@@ -178,6 +257,12 @@ pub struct Flags {
     pub static_tls: bool,
     /// Asks for executable stacks: `PT_GNU_STACK` with `PF_X`, or none at all.
     pub executable_stack: bool,
+    /// Defines symbols that images agree on one definition of, or uses such (`MH_WEAK_DEFINES`, `MH_BINDS_TO_WEAK`).
+    pub weak_definitions: bool,
+    /// May be opened, but no image can need it (`MH_BUNDLE`).
+    pub never_needed: bool,
+    /// Its pointers carry signatures where the processor knows them (arm64e).
+    pub pointer_auth: bool,
 }
 
 /// Where a format keeps what is too large to copy.
@@ -185,11 +270,13 @@ pub struct Flags {
 pub enum Tables {
     /// ELF's relocation, symbol, hash and version tables.
     Elf(elf::Tables),
+    /// Mach-O's opcodes or chains, and its export trie.
+    MachO(macho::Tables),
 }
 
-/// A symbol table that can be searched. Both formats look a name up in it; only what they hash differs.
-pub type Symbols<'a> = elf::symbols::SymbolTable<'a>;
-pub use elf::symbols::{Filter, Found, NeededVersion, Query};
+pub use elf::symbols::{Filter, Found, NeededVersion, Query, SymbolTable as ScopedSymbols};
+pub use macho::symbols::{Import, Level, Stream, SymbolTable as TwoLevelSymbols};
+pub use symbols::{Binding, Export, Leads, Near, Symbols};
 
 /// One change that relocation makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,8 +318,39 @@ pub enum FixupKind {
         /// An address of this image.
         target: VmAddr,
     },
+    /// As [`FixupKind::Bind`] in 64 bits, and signed, where the process signs pointers. None that we run in does: then
+    /// the plain value is what the pointer holds.
+    Signed {
+        /// The symbol; `None` stands for this image itself, at address 0.
+        import: Option<ImportId>,
+        /// Added to it, modulo 2^64.
+        addend: i64,
+        /// How it would be signed.
+        auth: PointerAuth,
+    },
     /// Nothing: a relocation that the linker emptied (`R_X86_64_NONE`).
     Nothing,
+}
+
+/// How a pointer is signed on arm64e.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PointerAuth {
+    /// The key.
+    pub key: PointerKey,
+    /// The discriminator.
+    pub diversity: u16,
+    /// Whether the pointer's own address is blended into it.
+    pub address: bool,
+}
+
+/// The keys of arm64e: A and B, for instructions and for data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum PointerKey {
+    IA,
+    IB,
+    DA,
+    DB,
 }
 
 /// How a bound value is stored.
@@ -265,63 +383,6 @@ pub enum TlsModel {
     Descriptor,
 }
 
-/// One exported symbol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Export<'a> {
-    /// Its name.
-    pub name: &'a [u8],
-    /// Its version.
-    pub version: Option<&'a [u8]>,
-    /// Whether it is what a reference without a version gets (`@@`).
-    pub default_version: bool,
-    /// Its value.
-    pub vm: VmAddr,
-    /// Its size in bytes.
-    pub size: u64,
-    /// What it is.
-    pub kind: crate::symbol::SymbolKind,
-    /// Whether it is weak, unique or plain global.
-    pub binding: Binding,
-}
-
-/// A symbol near an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Near<'a> {
-    /// Its name.
-    pub name: &'a [u8],
-    /// Where it begins: not behind the address.
-    pub vm: VmAddr,
-    /// Whether it reaches to the address; a symbol without a size has but its first byte, as in `dladdr(3)`.
-    pub holds: bool,
-    /// Its row of the symbol table, as the file has it.
-    pub row: &'a [u8],
-}
-
-/// The binding of a symbol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binding {
-    /// `STB_GLOBAL`
-    Global,
-    /// `STB_WEAK`
-    Weak,
-    /// `STB_GNU_UNIQUE`
-    Unique,
-    /// `STB_LOCAL` or anything else
-    Local,
-}
-
-impl Binding {
-    /// The word that listings print.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Binding::Global => "global",
-            Binding::Weak => "weak",
-            Binding::Unique => "unique",
-            Binding::Local => "local",
-        }
-    }
-}
-
 impl LoadPlan {
     /// Calls `each` with every fixup of the image, in the order in which they are applied.
     ///
@@ -336,20 +397,20 @@ impl LoadPlan {
     {
         match &self.tables {
             Tables::Elf(tables) => elf::relocs::fixups(self, tables, bytes, each),
+            Tables::MachO(tables) => macho::fixups(self, tables, bytes, each),
         }
     }
 
     /// What a system loader that describes images in place (glibc) adds to the fixups: the addresses in the image's
     /// own dynamic section, as run-time ones. None where that cannot be written to.
     pub fn description<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = Fixup> + 'a {
-        match &self.tables {
-            Tables::Elf(tables) => {
-                let rows = tables
-                    .addresses(bytes)
-                    .filter(|&(place, _)| self.region(place, 8).is_some_and(|region| region.prot.write));
-                rows.map(|(place, target)| Fixup { place, kind: FixupKind::Rebase { target } })
-            }
-        }
+        let tables = match &self.tables {
+            Tables::Elf(tables) => Some(tables),
+            Tables::MachO(_) => None,
+        };
+        let rows = tables.into_iter().flat_map(|tables| tables.addresses(bytes));
+        let rows = rows.filter(|&(place, _)| self.region(place, 8).is_some_and(|region| region.prot.write));
+        rows.map(|(place, target)| Fixup { place, kind: FixupKind::Rebase { target } })
     }
 
     /// Calls `each` with the import of every fixup that names one: as often as it is named.
@@ -362,6 +423,7 @@ impl LoadPlan {
     {
         match &self.tables {
             Tables::Elf(tables) => elf::relocs::imports(self, tables, bytes, each),
+            Tables::MachO(tables) => macho::imports(tables, bytes, each),
         }
     }
 
@@ -369,6 +431,7 @@ impl LoadPlan {
     pub fn import_bound(&self) -> usize {
         match &self.tables {
             Tables::Elf(tables) => elf::relocs::import_bound(tables),
+            Tables::MachO(tables) => macho::import_bound(tables),
         }
     }
 
@@ -378,7 +441,8 @@ impl LoadPlan {
     /// A hash or version table that contradicts itself.
     pub fn symbols<'a>(&self, bytes: &'a [u8]) -> Result<Symbols<'a>, ErrorKind> {
         match &self.tables {
-            Tables::Elf(tables) => elf::symbols::SymbolTable::from_file(tables, bytes),
+            Tables::Elf(tables) => ScopedSymbols::from_file(tables, bytes).map(Symbols::Scoped),
+            Tables::MachO(tables) => TwoLevelSymbols::from_file(self, tables, bytes).map(Symbols::TwoLevel),
         }
     }
 
@@ -397,6 +461,8 @@ impl LoadPlan {
                 let mut rows = notes.filter(|note| note.name == sideload_plugin::abi::NOTE_NAME);
                 rows.try_for_each(|note| each(note.kind, note.desc, note.at))
             }
+            // Such images have no notes; where their rows would be is not settled.
+            Tables::MachO(_) => Ok(()),
         }
     }
 
@@ -404,6 +470,7 @@ impl LoadPlan {
     pub fn fixup_name(&self, kind: &FixupKind) -> &'static str {
         match &self.tables {
             Tables::Elf(_) => elf::machine::name(self.machine, kind),
+            Tables::MachO(_) => "pointer",
         }
     }
 
@@ -411,6 +478,7 @@ impl LoadPlan {
     pub fn dynamic_section(&self) -> Option<VmAddr> {
         match &self.tables {
             Tables::Elf(tables) => Some(tables.dynamic.vm),
+            Tables::MachO(_) => None,
         }
     }
 
@@ -426,13 +494,22 @@ impl LoadPlan {
     }
 }
 
-/// Reads the plan out of a file's bytes.
+/// Reads the plan out of a file's bytes. Of a universal file, it is that of the image which is best for this process.
 ///
 /// # Errors
 /// [`ErrorKind`] names what is wrong and where: not an object at all, of another machine, malformed, or asking for
 /// something that is refused.
 pub fn plan(bytes: &[u8], name: &str) -> Result<LoadPlan, Error> {
-    crate::image::Image::parse(bytes).and_then(|image| image.lower()).map_err(|kind| kind.at(name, crate::Stage::Plan))
+    plan_for(bytes, name, None)
+}
+
+/// As [`plan`], for the processor of that name (`x86_64`, `arm64`, `arm64e`, …) where the file holds several images.
+///
+/// # Errors
+/// As [`plan`]; also if there is no image for it.
+pub fn plan_for(bytes: &[u8], name: &str, arch: Option<&str>) -> Result<LoadPlan, Error> {
+    let image = crate::image::Image::parse_for(bytes, arch);
+    image.and_then(|image| image.lower()).map_err(|kind| kind.at(name, crate::Stage::Plan))
 }
 
 impl LoadPlan {
@@ -441,6 +518,8 @@ impl LoadPlan {
     pub(crate) fn touches_most_pages(&self, region: &Region, file: &[u8], page: u64) -> bool {
         match &self.tables {
             Tables::Elf(tables) => elf::relocs::touches_most_pages(tables, region.file_backed(), file, page),
+            // Its writable segments hold little but pointers and zeros.
+            Tables::MachO(_) => true,
         }
     }
 }

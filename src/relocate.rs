@@ -147,6 +147,7 @@ impl Rest<'_, '_> {
                 self.defer(Deferred { place: fixup.place, resolver, addend: 0, form: Form::Abs64 })?;
             }
             FixupKind::Bind { import, addend, form } => self.bind(fixup.place, import, addend, form, memory)?,
+            FixupKind::Signed { import, addend, .. } => self.bind(fixup.place, import, addend, Form::Abs64, memory)?,
             FixupKind::Tls { model, import, addend } => {
                 self.thread_local(fixup.place, model, import, addend, memory)?
             }

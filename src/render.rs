@@ -10,11 +10,23 @@
 //! export NAME[@VERSION|@@VERSION] VMADDR KIND
 //! ```
 //!
+//! In a two-level namespace (Mach-O):
+//!
+//! ```text
+//! rebase VMADDR TARGET [auth=KEY,DIVERSITY,ADDRDIV]
+//! bind VMADDR SYMBOL ORDINAL ADDEND WEAK KIND [auth=…]      ORDINAL signed, - in the weak stream; WEAK 0 or 1;
+//!                                                           KIND bind, lazy, weak or chained
+//! export NAME VMADDR FLAGS [reexport=ORDINAL:NAME] [resolver=VMADDR] [abs]
+//! ```
+//!
 //! [`Lines`] sorts them bytewise, so two listings can be compared line by line, and `LC_ALL=C sort -c` accepts them.
 
 use crate::addr::{VmAddr, VmRange};
 use crate::error::ErrorKind;
-use crate::plan::{Binding, Entries, Export, Fixup, FixupKind, Flags, LoadPlan, Prot, Symbols};
+use crate::plan::{
+    Binding, Entries, EntryForm, Export, Fixup, FixupKind, Flags, Import, Leads, Level, LoadPlan, NeedKind,
+    PointerAuth, Prot, ScopedSymbols, Stream, Symbols,
+};
 use crate::symbol::{Class, ImportId, SymbolKind};
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write as _};
@@ -28,6 +40,19 @@ pub enum FixupRow<'a> {
         place: VmAddr,
         /// An address of this image.
         target: VmAddr,
+        /// How the pointer would be signed.
+        auth: Option<PointerAuth>,
+    },
+    /// The address of a symbol of a two-level namespace is stored at `place`.
+    BindLevel {
+        /// The first byte written.
+        place: VmAddr,
+        /// The symbol, and who should define it.
+        import: Import<'a>,
+        /// Added to its address.
+        addend: i64,
+        /// How the pointer would be signed.
+        auth: Option<PointerAuth>,
     },
     /// Something about a symbol is stored at `place`.
     Bind {
@@ -88,14 +113,23 @@ pub fn fixups<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(FixupRo
 fn fixup_row<'a>(plan: &LoadPlan, symbols: &Symbols<'a>, fixup: &Fixup) -> Result<FixupRow<'a>, ErrorKind> {
     let place = fixup.place;
     let (named, addend) = match fixup.kind {
-        FixupKind::Rebase { target } => return Ok(FixupRow::Rebase { place, target }),
+        FixupKind::Rebase { target } => return Ok(FixupRow::Rebase { place, target, auth: None }),
+        FixupKind::Signed { import: None, addend, auth } => {
+            return Ok(FixupRow::Rebase { place, target: VmAddr(addend as u64), auth: Some(auth) });
+        }
+        FixupKind::Signed { import, addend, .. } => (import, addend),
         FixupKind::Resolver { target } => return Ok(FixupRow::Resolver { place, target }),
         FixupKind::Bind { import, addend, .. } | FixupKind::Tls { import, addend, .. } => (import, addend),
         FixupKind::Nothing => (None, 0),
     };
-    let symbol = match named {
-        Some(id) => Some(import(symbols, id)?.symbol),
-        None => None,
+    let symbol = match (named, symbols) {
+        (Some(id), Symbols::Scoped(table)) => Some(scoped_import(table, id)?.symbol),
+        (Some(id), Symbols::TwoLevel(table)) => {
+            let auth = if let FixupKind::Signed { auth, .. } = fixup.kind { Some(auth) } else { None };
+            let import = table.import(id.symbol).ok_or_else(|| outside(id))?;
+            return Ok(FixupRow::BindLevel { place, import, addend, auth });
+        }
+        (None, _) => None,
     };
     Ok(FixupRow::Bind { place, relocation: plan.fixup_name(&fixup.kind), symbol, addend })
 }
@@ -104,12 +138,12 @@ fn fixup_row<'a>(plan: &LoadPlan, symbols: &Symbols<'a>, fixup: &Fixup) -> Resul
 ///
 /// # Errors
 /// As [`fixups`].
-pub fn imports<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(ImportRow<'a>)) -> Result<(), ErrorKind> {
+pub fn imports(plan: &LoadPlan, bytes: &[u8], mut each: impl FnMut(ImportRow<'_>)) -> Result<(), ErrorKind> {
     let symbols = plan.symbols(bytes)?;
     let mut seen = BTreeSet::new();
     plan.imports(bytes, |id| {
         if seen.insert(id) {
-            each(import(&symbols, id)?);
+            each(import(plan, &symbols, id)?);
         }
         Ok(())
     })
@@ -132,12 +166,18 @@ pub struct UndefinedRow<'a> {
 ///
 /// # Errors
 /// As [`fixups`].
-pub fn undefined<'a>(
-    plan: &LoadPlan,
-    bytes: &'a [u8],
-    mut each: impl FnMut(UndefinedRow<'a>),
-) -> Result<(), ErrorKind> {
-    let symbols = plan.symbols(bytes)?;
+pub fn undefined(plan: &LoadPlan, bytes: &[u8], mut each: impl FnMut(UndefinedRow<'_>)) -> Result<(), ErrorKind> {
+    let symbols = match plan.symbols(bytes)? {
+        Symbols::Scoped(symbols) => symbols,
+        symbols => {
+            return plan.imports(bytes, |id| {
+                let ImportRow { symbol, weak, from, .. } = import(plan, &symbols, id)?;
+                let binding = if weak { Binding::Weak } else { Binding::Global };
+                each(UndefinedRow { symbol, kind: None, binding, from });
+                Ok(())
+            });
+        }
+    };
     // The hash table of an image without exports may not say how many symbols there are; then fixups do.
     let mut count = symbols.count();
     plan.imports::<ErrorKind>(bytes, |id| {
@@ -160,11 +200,34 @@ pub fn undefined<'a>(
 ///
 /// # Errors
 /// An index outside the symbol table, or a name outside the string table.
-pub fn import<'a>(symbols: &Symbols<'a>, id: ImportId) -> Result<ImportRow<'a>, ErrorKind> {
-    let row = symbols.import(id.symbol).ok_or(ErrorKind::Malformed {
-        what: "relocation: symbol index outside the symbol table",
-        place: Some(crate::error::Place::Entry(u64::from(id.symbol))),
-    })?;
+pub fn import<'a>(plan: &'a LoadPlan, symbols: &Symbols<'a>, id: ImportId) -> Result<ImportRow<'a>, ErrorKind> {
+    let table = match symbols {
+        Symbols::Scoped(table) => return scoped_import(table, id),
+        Symbols::TwoLevel(table) => table,
+    };
+    let import = table.import(id.symbol).ok_or_else(|| outside(id))?;
+    Ok(ImportRow {
+        symbol: Versioned { name: import.name, version: None },
+        class: id.class,
+        weak: import.weak(),
+        own: import.level() == Some(Level::Own),
+        from: match import.level() {
+            Some(Level::Need(index)) => plan.needs.get(index).map(|need| &*need.name),
+            Some(Level::Main) => Some(b"@executable"),
+            Some(Level::Flat) => Some(b"@flat"),
+            Some(Level::Weak) => Some(b"@weak"),
+            Some(Level::Own) | None => None,
+        },
+    })
+}
+
+fn outside(id: ImportId) -> ErrorKind {
+    let place = crate::error::Place::Entry(u64::from(id.symbol));
+    ErrorKind::malformed("fixup: symbol index outside the symbol table", place)
+}
+
+fn scoped_import<'a>(symbols: &ScopedSymbols<'a>, id: ImportId) -> Result<ImportRow<'a>, ErrorKind> {
+    let row = symbols.import(id.symbol).ok_or_else(|| outside(id))?;
     let version = row.version();
     Ok(ImportRow {
         symbol: Versioned { name: row.name()?, version: version.map(|version| version.name) },
@@ -218,7 +281,7 @@ impl Lines {
     /// As [`LoadPlan::symbols`].
     pub fn exports(plan: &LoadPlan, bytes: &[u8]) -> Result<Lines, ErrorKind> {
         let mut lines = Lines::default();
-        plan.symbols(bytes)?.exports(|export| lines.push(&ExportRow(export)));
+        plan.symbols(bytes)?.exports(|export| lines.push(&ExportRow(export)))?;
         Ok(lines.sorted())
     }
 
@@ -263,7 +326,19 @@ impl Display for Lines {
 impl Display for FixupRow<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FixupRow::Rebase { place, target } => write!(f, "rebase {place} {target}"),
+            FixupRow::Rebase { place, target, auth } => {
+                write!(f, "rebase {place} {target}")?;
+                auth_word(f, *auth)
+            }
+            FixupRow::BindLevel { place, import, addend, auth } => {
+                write!(f, "bind {place} {} ", Word(import.name))?;
+                match import.stream {
+                    Stream::Weak => f.write_char('-')?,
+                    _ => write!(f, "{}", import.ordinal)?,
+                }
+                write!(f, " {addend} {} {}", u8::from(import.weak()), import.stream.as_str())?;
+                auth_word(f, *auth)
+            }
             FixupRow::Resolver { place, target } => write!(f, "resolver {place} {target}"),
             FixupRow::Bind { place, relocation, symbol: Some(symbol), addend } => {
                 write!(f, "bind {place} {relocation} {symbol} {addend}")
@@ -273,6 +348,10 @@ impl Display for FixupRow<'_> {
             }
         }
     }
+}
+
+fn auth_word(f: &mut fmt::Formatter<'_>, auth: Option<PointerAuth>) -> fmt::Result {
+    auth.map_or(Ok(()), |auth| write!(f, " auth={:?},{:#x},{}", auth.key, auth.diversity, u8::from(auth.address)))
 }
 
 impl Display for Versioned<'_> {
@@ -320,7 +399,14 @@ impl Display for ExportRow<'_> {
         if let Some(version) = export.version {
             write!(f, "{}{}", if export.default_version { "@@" } else { "@" }, Word(version))?;
         }
-        write!(f, " {} {}", export.vm, export.kind.as_str())
+        let Some(flags) = export.flags else { return write!(f, " {} {}", export.vm, export.kind.as_str()) };
+        write!(f, " {} {flags:#x}", export.vm)?;
+        match export.leads {
+            Leads::Elsewhere { need, name } => write!(f, " reexport={need}:{}", Word(name)),
+            Leads::Resolver(resolver) => write!(f, " resolver={resolver}"),
+            Leads::Here if export.kind == SymbolKind::Absolute => f.write_str(" abs"),
+            Leads::Here => Ok(()),
+        }
     }
 }
 
@@ -358,16 +444,30 @@ impl Display for Summary<'_> {
             writeln!(f, "tls {} size {:#x} align {:#x}", tls.image, tls.size, tls.align)?;
         }
         range_lines(f, "unwind", plan.unwind.iter())?;
+        range_lines(f, "unwind-compact", plan.unwind_tables.compact.iter())?;
+        range_lines(f, "unwind-records", plan.unwind_tables.records.iter())?;
         for need in &plan.needs {
-            word_line(f, "need", Some(&need.name))?;
+            let keyword = match need.kind {
+                NeedKind::Required => "need",
+                NeedKind::Optional => "need-optional",
+                NeedKind::Reexported => "need-reexported",
+                NeedKind::Upward => "need-upward",
+            };
+            word_line(f, keyword, Some(&need.name))?;
         }
         for filtee in &plan.filters {
             word_line(f, if filtee.required { "filter" } else { "auxiliary" }, Some(&filtee.name))?;
         }
         word_line(f, "rpath", plan.search.rpath.as_deref())?;
         word_line(f, "runpath", plan.search.runpath.as_deref())?;
-        entry_lines(f, "init", plan.init)?;
-        entry_lines(f, "fini", plan.fini)?;
+        for path in &plan.search.run_paths {
+            word_line(f, "run-path", Some(path))?;
+        }
+        entry_lines(f, "init", &plan.init)?;
+        entry_lines(f, "fini", &plan.fini)?;
+        if let Some(runtime) = plan.foreign_runtime {
+            writeln!(f, "foreign-runtime {runtime}")?;
+        }
         for name in flag_names(plan.flags) {
             writeln!(f, "flag {name}")?;
         }
@@ -387,11 +487,14 @@ fn range_lines<'r>(
     ranges.try_for_each(|range| writeln!(f, "{keyword} {range}"))
 }
 
-fn entry_lines(f: &mut fmt::Formatter<'_>, keyword: &str, entries: Entries) -> fmt::Result {
+fn entry_lines(f: &mut fmt::Formatter<'_>, keyword: &str, entries: &Entries) -> fmt::Result {
     if let Some(function) = entries.function {
         writeln!(f, "{keyword} {function}")?;
     }
-    entries.array.map_or(Ok(()), |array| writeln!(f, "{keyword}-array {array}"))
+    entries.arrays.iter().try_for_each(|array| match array.form {
+        EntryForm::Pointers => writeln!(f, "{keyword}-array {}", array.range),
+        EntryForm::Offsets { from } => writeln!(f, "{keyword}-offsets {} from {from}", array.range),
+    })
 }
 
 /// The names of the flags that are set.
@@ -406,6 +509,9 @@ pub fn flag_names(flags: Flags) -> impl Iterator<Item = &'static str> {
         no_default_folders,
         static_tls,
         executable_stack,
+        weak_definitions,
+        never_needed,
+        pointer_auth,
     } = flags;
     let names = [
         (symbolic, "symbolic"),
@@ -416,6 +522,9 @@ pub fn flag_names(flags: Flags) -> impl Iterator<Item = &'static str> {
         (no_default_folders, "no-default-folders"),
         (static_tls, "static-tls"),
         (executable_stack, "executable-stack"),
+        (weak_definitions, "weak-definitions"),
+        (never_needed, "never-needed"),
+        (pointer_auth, "pointer-auth"),
     ];
     names.into_iter().filter_map(|(set, name)| set.then_some(name))
 }
@@ -456,7 +565,7 @@ mod tests {
         let free = Versioned { name: b"free", version: Some(b"GLIBC_2.2.5") };
         let own = Versioned { name: b"mine", version: None };
         let cases = [
-            (FixupRow::Rebase { place: PLACE, target: VmAddr(0x10) }, "rebase 0x3fd8 0x10"),
+            (FixupRow::Rebase { place: PLACE, target: VmAddr(0x10), auth: None }, "rebase 0x3fd8 0x10"),
             (FixupRow::Resolver { place: PLACE, target: VmAddr(0x10) }, "resolver 0x3fd8 0x10"),
             (bind(Some(free), 0), "bind 0x3fd8 R_X86_64_64 free@GLIBC_2.2.5 0"),
             (bind(Some(own), -8), "bind 0x3fd8 R_X86_64_64 mine -8"),
@@ -477,6 +586,8 @@ mod tests {
             size: 9,
             kind: SymbolKind::Code,
             binding: Binding::Global,
+            flags: None,
+            leads: Leads::Here,
         };
         let cases = [
             (export(None, true), "export crc32 0x2f0 func"),
@@ -498,7 +609,8 @@ mod tests {
     #[test]
     fn lines_are_sorted_bytewise() {
         let places = [0x9, 0x10, 0xa].map(VmAddr);
-        let lines: Lines = places.iter().map(|&place| FixupRow::Rebase { place, target: VmAddr(0) }).collect();
+        let lines: Lines =
+            places.iter().map(|&place| FixupRow::Rebase { place, target: VmAddr(0), auth: None }).collect();
         assert_eq!(lines.to_string(), "rebase 0x10 0x0\nrebase 0x9 0x0\nrebase 0xa 0x0\n");
         assert_eq!(lines.len(), 3);
     }

@@ -367,8 +367,8 @@ fn entries(group: &Group) -> Result<Vec<(ModuleId, Vec<RunAddr>)>, Error> {
         let module = group.module(id);
         let memory = &group.images[usize::from(id.0)].memory;
         let function = module.plan.init.function.map(|vm| memory.run(vm));
-        let array = module.plan.init.array.map(|range| call::array(&module.plan, memory, range)).transpose();
-        let mut calls = array.map_err(|kind| kind.at(&module.name, Stage::Initialize))?.unwrap_or_default();
+        let array = call::arrays(&module.plan, memory, &module.plan.init);
+        let mut calls = array.map_err(|kind| kind.at(&module.name, Stage::Initialize))?;
         // Empty slots are 0, or −1 as the linkers of old wrote at both ends.
         calls.retain(|entry| entry.0 != 0 && entry.0 != u64::MAX);
         if let Some(function) = function {
@@ -483,8 +483,7 @@ fn wait_for_needs(scope: &Scope, new: &[Arc<Instance>]) -> Result<(), Error> {
 pub(crate) unsafe fn finalize_all() {
     for instance in registry::take_initialized() {
         let plan = &instance.module.plan;
-        let array =
-            plan.fini.array.and_then(|range| call::array(plan, &instance.memory, range).ok()).unwrap_or_default();
+        let array = call::arrays(plan, &instance.memory, &plan.fini).unwrap_or_default();
         let used = array.into_iter().rev().filter(|entry| entry.0 != 0 && entry.0 != u64::MAX);
         let function = plan.fini.function.map(|vm| instance.memory.run(vm));
         for entry in used.chain(function) {

@@ -41,7 +41,7 @@ fn removal(row: &str) -> Removal {
         "seal" => Removal::Plan(|plan| plan.seals.clear()),
         "unwind" => Removal::Plan(|plan| plan.unwind = None),
         "init" => Removal::Plan(|plan| plan.init.function = None),
-        "init_array" => Removal::Plan(|plan| plan.init.array = None),
+        "init_array" => Removal::Plan(|plan| plan.init.arrays.clear()),
         "needs" => Removal::Plan(|plan| plan.needs.clear()),
         "version" => Removal::Plan(|plan| (tables(plan).versym, tables(plan).verneed) = (None, None)),
         "symbolic" => Removal::Plan(|plan| plan.flags.symbolic = false),
@@ -57,7 +57,7 @@ fn removal(row: &str) -> Removal {
 }
 
 fn tables(plan: &mut LoadPlan) -> &mut sideload::elf::Tables {
-    let Tables::Elf(tables) = &mut plan.tables;
+    let Tables::Elf(tables) = &mut plan.tables else { panic!("an ELF fixture") };
     tables
 }
 

@@ -8,7 +8,7 @@
 mod support;
 
 use sideload::audit::Policy;
-use sideload::plan::{LoadPlan, Need};
+use sideload::plan::{EntryArray, EntryForm, LoadPlan, Need, NeedKind};
 use sideload::{Error, ErrorKind, Ledger, Library, Loader, Stage, ledger};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -106,7 +106,9 @@ fn initialise_data(object: &Path, plan: &mut LoadPlan) {
         plan.region(target, 1).is_some_and(|region| !region.prot.execute)
     };
     let to_data = ElfEdit::open(object).relocations().into_iter().find(|rela| rela.symbol == 0 && is_data(rela.addend));
-    plan.init.array = sideload::addr::VmRange::new(to_data.expect("a pointer to data").place, 8);
+    let range =
+        sideload::addr::VmRange::new(to_data.expect("a pointer to data").place, 8).expect("a place in the file");
+    plan.init.arrays = vec![EntryArray { range, form: EntryForm::Pointers }];
 }
 
 /// The object that each situation is about.
@@ -233,7 +235,7 @@ fn fail(object: &Path, sabotage: &Sabotage) -> Error {
     let loader = Loader::new().max_span(u64::MAX).policy(Policy { refuse_executable_stack: true, ..Policy::default() });
     let loader = loader.edit_plans(move |name, plan| {
         if Path::new(name) == root {
-            plan.needs.push(Need { name: saboteur.as_os_str().as_bytes().to_vec() });
+            plan.needs.push(Need { name: saboteur.as_os_str().as_bytes().to_vec(), kind: NeedKind::Required });
         } else if Path::new(name) == saboteur {
             edit(&saboteur, plan);
         }

@@ -6,7 +6,7 @@ use super::segments::Layout;
 use crate::addr::{FileRange, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
-use crate::plan::{Entries, Filtee, Flags, Need};
+use crate::plan::{Entries, EntryArray, EntryForm, Filtee, Flags, Need, NeedKind};
 use crate::room;
 use goblin::elf64::dynamic as dt;
 
@@ -268,12 +268,14 @@ impl Dynamic {
             interpose: self.flags_1 & DF_1_INTERPOSE != 0,
             no_default_folders: self.flags_1 & DF_1_NODEFLIB != 0,
             executable_stack,
+            ..Flags::default()
         }
     }
 
     pub(crate) fn needs(&self, strings: &[u8]) -> Result<Vec<Need>, ErrorKind> {
         let mut left = limits::NEEDS_NAMES;
-        let need = |&at: &u64| Ok(Need { name: counted(strings, at, &mut left, "DT_NEEDED")? });
+        let need =
+            |&at: &u64| Ok(Need { name: counted(strings, at, &mut left, "DT_NEEDED")?, kind: NeedKind::Required });
         self.needed.iter().map(need).collect()
     }
 
@@ -394,11 +396,11 @@ fn entries(
             return Err(ErrorKind::EntryNotCode { what: function_tag.into(), target: at.0 });
         }
     }
-    let Some(at) = array.filter(|_| size > 0) else { return Ok(Entries { function, array: None }) };
+    let Some(at) = array.filter(|_| size > 0) else { return Ok(Entries { function, arrays: Vec::new() }) };
     let range = VmRange::new(at, size).filter(|_| size % 8 == 0 && at % 8 == 0);
     // In the file: the zeros that follow it in memory hold no pointers, and there may be gigabytes of them.
     let held = range
         .filter(|range| layout.regions.iter().any(|r| r.prot.read && r.file_backed().holds(range.start, range.size)));
     let range = held.ok_or(ErrorKind::malformed(array_tag, Place::Vm(VmAddr(at))))?;
-    Ok(Entries { function, array: Some(range) })
+    Ok(Entries { function, arrays: vec![EntryArray { range, form: EntryForm::Pointers }] })
 }

@@ -132,6 +132,8 @@ pub fn name(machine: Machine, kind: &FixupKind) -> &'static str {
         FixupKind::Rebase { .. } => pick("R_X86_64_RELATIVE", "R_AARCH64_RELATIVE"),
         FixupKind::Resolver { .. } => pick("R_X86_64_IRELATIVE", "R_AARCH64_IRELATIVE"),
         FixupKind::Nothing => pick("R_X86_64_NONE", "R_AARCH64_NONE"),
+        // The AArch64 psABI has its own ("PAuth ABI"), which no system uses yet.
+        FixupKind::Signed { .. } => "signed",
         FixupKind::Bind { import, form, .. } => {
             let class = import.map_or(Class::Data, |import| import.class);
             match (form, class) {

@@ -156,6 +156,7 @@ pub fn lower(header: &Header<'_>) -> Result<LoadPlan, ErrorKind> {
         search: crate::plan::SearchPaths {
             rpath: string(dynamic.rpath, limits::SEARCH_PATH, "DT_RPATH")?,
             runpath: string(dynamic.runpath, limits::SEARCH_PATH, "DT_RUNPATH")?,
+            run_paths: Vec::new(),
         },
         needs,
         filters,
@@ -168,6 +169,8 @@ pub fn lower(header: &Header<'_>) -> Result<LoadPlan, ErrorKind> {
         seals: layout.seals,
         tls: layout.tls,
         unwind: layout.unwind,
+        unwind_tables: Default::default(),
+        foreign_runtime: None,
         regions: layout.regions,
         tables: crate::plan::Tables::Elf(tables),
     };

@@ -15,7 +15,7 @@ use super::versions::{Row, Sought};
 use crate::addr::VmAddr;
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
-use crate::plan::{Binding, Export, Near};
+use crate::plan::{Binding, Export, Leads, Near};
 use crate::symbol::{Class, SymbolKind, Version};
 use goblin::elf64::section_header::{SHN_ABS, SHN_UNDEF};
 use goblin::elf64::sym::{
@@ -407,6 +407,8 @@ impl<'a> SymbolTable<'a> {
                 size: symbol.size,
                 kind: symbol.symbol_kind(),
                 binding: binding(symbol.bind()),
+                flags: None,
+                leads: Leads::Here,
             });
         }
     }

@@ -4,7 +4,7 @@ use super::group::Group;
 use super::{Definitions, Inventory, LinkedModule};
 use crate::addr::{RunAddr, VmAddr};
 use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
-use crate::plan::{Filter, Found, LoadPlan, Query, Symbols};
+use crate::plan::{Filter, Found, LoadPlan, Query, ScopedSymbols, Symbols};
 use crate::room;
 use crate::symbol::{Class, Definition, HostId, ImportId, InstanceId, ModuleId, Provider, Resolve, SymbolKind};
 use std::collections::BTreeMap;
@@ -36,6 +36,18 @@ impl Bindings {
         let mut rows = Vec::new();
         room::reserve_exact(&mut rows, imports)?;
         Ok(Bindings { rows, ..Bindings::default() })
+    }
+
+    /// Bindings that were decided elsewhere, for rehearsals and tests.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfMemory`].
+    pub fn of(rows: impl IntoIterator<Item = (ImportId, Definition)>) -> Result<Bindings, ErrorKind> {
+        let mut bindings = Bindings::default();
+        for (import, definition) in rows {
+            bindings.set_once(import, || Ok(definition)).map_err(|kind| *kind)?;
+        }
+        Ok(bindings)
     }
 
     /// What `import` is bound to; [`Definition::Unused`] if it was never resolved.
@@ -141,7 +153,10 @@ pub(super) fn bind(
     for (index, module) in group.modules.iter().enumerate() {
         let id = ModuleId(index as u16);
         let bytes = &group.files[index].bytes;
-        let bound = linker.module(id, module, bytes, &tables[index]);
+        let bound = match &tables[index] {
+            Symbols::Scoped(symbols) => linker.module(id, module, bytes, symbols),
+            Symbols::TwoLevel(_) => Err(ErrorKind::unsupported("linking in a two-level namespace")),
+        };
         bindings.push(bound.map_err(|kind| kind.at(&module.name, Stage::Link))?);
     }
     if !linker.undefined.is_empty() {
@@ -176,6 +191,7 @@ impl Entry<'_> {
     fn holds(&self, hint: u32) -> bool {
         match self.definitions {
             Definitions::Table(table) => table.holds_either(hint),
+            Definitions::TwoLevel(_) => false,
             Definitions::Names(_) => true,
         }
     }
@@ -185,6 +201,7 @@ impl Entry<'_> {
     fn find(&self, query: &Query<'_>) -> Option<Found> {
         match self.definitions {
             Definitions::Table(table) => table.find_unfiltered(query),
+            Definitions::TwoLevel(_) => None,
             Definitions::Names(find) => find(query.name()),
         }
     }
@@ -194,7 +211,7 @@ impl<'t> Scope<'t> {
     fn new(entries: Vec<Entry<'t>>) -> Scope<'t> {
         let filter = |entry: &Entry<'t>| match entry.definitions {
             Definitions::Table(table) => table.filter(),
-            Definitions::Names(_) => None,
+            Definitions::TwoLevel(_) | Definitions::Names(_) => None,
         };
         let filters = entries.iter().map_while(filter).collect();
         Scope { entries, filters }
@@ -228,7 +245,7 @@ fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'
     let mut scope: Vec<Entry<'t>> = Vec::with_capacity(order.len());
     for provider in order {
         let definitions = match provider {
-            Provider::New(id) => Definitions::Table(&tables[usize::from(id.0)]),
+            Provider::New(id) => Definitions::of(&tables[usize::from(id.0)]),
             Provider::Loaded(id) => inventory.loaded[usize::from(id.0)].definitions,
             Provider::Host(id) => inventory.host[usize::from(id.0)].definitions,
         };
@@ -236,6 +253,8 @@ fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'
             scope.push(Entry { provider, definitions });
         }
     }
+    // Images whose imports name their definers define nothing for others, and would only be in the filters' way.
+    scope.retain(|entry| !matches!(entry.definitions, Definitions::TwoLevel(_)));
     Scope::new(scope)
 }
 
@@ -310,7 +329,7 @@ impl<'t> Linker<'t, '_> {
         id: ModuleId,
         module: &LinkedModule,
         bytes: &'t [u8],
-        symbols: &Symbols<'t>,
+        symbols: &ScopedSymbols<'t>,
     ) -> Result<Bindings, ErrorKind> {
         let mut bindings = Bindings::with_room(module.plan.import_bound())?;
         self.names_left = symbols.names_bound();
@@ -437,7 +456,7 @@ struct Context<'c, 't> {
     id: ModuleId,
     plan: &'c LoadPlan,
     name: &'c str,
-    symbols: &'c Symbols<'t>,
+    symbols: &'c ScopedSymbols<'t>,
 }
 
 #[cold]
@@ -466,14 +485,15 @@ const MOST_MISSING: usize = 1000;
 fn check_versions(group: &Group, inventory: &Inventory<'_>, tables: &[Symbols<'_>]) -> Result<(), Error> {
     let mut missing = Vec::new();
     for (index, module) in group.modules.iter().enumerate() {
-        for needed in tables[index].versions().needed() {
+        let Symbols::Scoped(table) = &tables[index] else { continue };
+        for needed in table.versions().needed() {
             let file = needed.version.file.unwrap_or_default();
             let provider = module.plan.needs.iter().zip(&module.needs).find(|(need, provider)| {
                 need.name == file || base_name(&need.name) == file || soname(group, inventory, **provider) == Some(file)
             });
             let Some((_, &provider)) = provider.filter(|_| !needed.weak) else { continue };
             let table = match provider {
-                Provider::New(id) => Definitions::Table(&tables[usize::from(id.0)]),
+                Provider::New(id) => Definitions::of(&tables[usize::from(id.0)]),
                 Provider::Loaded(id) => inventory.loaded[usize::from(id.0)].definitions,
                 Provider::Host(id) => inventory.host[usize::from(id.0)].definitions,
             };

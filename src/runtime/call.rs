@@ -4,10 +4,10 @@
 //! whose relocation is complete; that what stands there is a function of the right type is what the caller of the
 //! `unsafe` open vouches for.
 
-use crate::addr::{RunAddr, VmRange};
+use crate::addr::{RunAddr, VmAddr};
 use crate::error::ErrorKind;
 use crate::memory::HostMemory;
-use crate::plan::LoadPlan;
+use crate::plan::{Entries, EntryArray, EntryForm, LoadPlan};
 use crate::room;
 use crate::runtime::host::Arguments;
 use std::ffi::{c_char, c_int};
@@ -44,20 +44,40 @@ pub(crate) unsafe fn finalizer(at: RunAddr) {
     function();
 }
 
-/// The pointers of an init or fini array, as they are in memory now.
+/// The functions of all arrays of `entries`, as they are in memory now.
 ///
 /// # Errors
 /// There is no room for them.
-pub(crate) fn array(plan: &LoadPlan, memory: &HostMemory, range: VmRange) -> Result<Vec<RunAddr>, ErrorKind> {
-    let readable = plan.region(range.start, range.size).is_some_and(|region| region.prot.read);
-    let mut entries = Vec::new();
-    if !readable {
-        return Ok(entries);
+pub(crate) fn arrays(plan: &LoadPlan, memory: &HostMemory, entries: &Entries) -> Result<Vec<RunAddr>, ErrorKind> {
+    let mut all = Vec::new();
+    for array in &entries.arrays {
+        functions(plan, memory, array, &mut all)?;
     }
-    let count = (range.size / 8) as usize;
-    room::reserve_exact(&mut entries, count + 1)?; // and for the function that goes with them
-    let start = memory.run(range.start).0 as usize as *const u64;
-    // SAFETY: the plan's array lies in one readable region of this image, checked above, at a multiple of eight.
-    entries.extend((0..count).map(|index| RunAddr(unsafe { start.add(index).read_volatile() })));
-    Ok(entries)
+    Ok(all)
+}
+
+fn functions(
+    plan: &LoadPlan,
+    memory: &HostMemory,
+    &EntryArray { range, form }: &EntryArray,
+    entries: &mut Vec<RunAddr>,
+) -> Result<(), ErrorKind> {
+    let readable = plan.region(range.start, range.size).is_some_and(|region| region.prot.read);
+    if !readable {
+        return Ok(());
+    }
+    let count = (range.size / form.size()) as usize;
+    room::reserve_exact(entries, count + 1)?; // and for the function that goes with them
+    let start = memory.run(range.start).0 as usize as *const u8;
+    let function = |index: usize| match form {
+        // SAFETY: the plan's array lies in one readable region of this image, checked above.
+        EntryForm::Pointers => RunAddr(unsafe { start.cast::<u64>().add(index).read_unaligned() }),
+        EntryForm::Offsets { from } => {
+            // SAFETY: as above.
+            let offset = unsafe { start.cast::<u32>().add(index).read_unaligned() };
+            memory.run(VmAddr(from.0.wrapping_add(u64::from(offset))))
+        }
+    };
+    entries.extend((0..count).map(function));
+    Ok(())
 }

@@ -417,7 +417,9 @@ mod tests {
             let file = fs::read(path).unwrap();
             let symbols = self.plan.symbols(&file).unwrap();
             let mut found = None;
-            symbols.exports(|export| found = found.or((export.name == name).then_some(self.base + export.vm.0)));
+            let listed =
+                symbols.exports(|export| found = found.or((export.name == name).then_some(self.base + export.vm.0)));
+            listed.expect("a sound table");
             found.unwrap()
         }
     }

@@ -19,7 +19,7 @@ const LINE_LIMIT: usize = 600;
 const MAY_BE_LONG: &[(&str, &str)] = &[];
 
 /// The front ends, and where the dispatch between them lives.
-const FORMATS_LIVE_IN: &[&str] = &["src/elf/", "src/macho/", "src/lib.rs", "src/image.rs", "src/plan.rs"];
+const FORMATS_LIVE_IN: &[&str] = &["src/elf/", "src/macho/", "src/lib.rs", "src/image.rs", "src/plan.rs", "src/plan/"];
 
 /// The system loader's images are already mapped, so no plan is made of them: what reads them is the
 /// ELF counterpart of the front end. A process of another format will have files of its own beside these.

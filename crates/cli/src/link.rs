@@ -125,7 +125,7 @@ fn bindings(link: &Link) -> Result<Vec<Binding<'_>>, Failure> {
         let symbols = module.plan.symbols(bytes).map_err(blame)?;
         let start = all.len();
         for (id, definition) in bound.iter() {
-            let row = render::import(&symbols, id).map_err(blame)?;
+            let row = render::import(&module.plan, &symbols, id).map_err(blame)?;
             all.push(Binding { module: &module.name, row, definition });
         }
         all[start..].sort_by_key(|binding: &Binding<'_>| {

@@ -36,8 +36,13 @@ impl Planned {
 
 /// Reads the file at `path` and plans it.
 pub(crate) fn read(path: &Path) -> Result<Planned, Failure> {
+    read_for(path, None)
+}
+
+/// The same for the processor of that name, where the file holds several images.
+pub(crate) fn read_for(path: &Path, arch: Option<&str>) -> Result<Planned, Failure> {
     let bytes = map(path).map_err(|error| Failure::file(path, error))?;
-    let plan = plan::plan(&bytes, &path.to_string_lossy())?;
+    let plan = plan::plan_for(&bytes, &path.to_string_lossy(), arch)?;
     let bytes = FileBytes { bytes: ImageBytes::Mapped(bytes), file: None, offset: 0, file_size: 0 };
     Ok(Planned { path: path.to_owned(), bytes, plan })
 }

@@ -6,7 +6,7 @@ use crate::locate::{self, Planned};
 use clap::Args;
 use serde::Serialize;
 use sideload::ErrorKind;
-use sideload::plan::{Entries, LoadPlan, Region};
+use sideload::plan::{Entries, EntryArray, Leads, LoadPlan, PointerAuth, Region};
 use sideload::render::{self, FixupRow, Hex, ImportRow, Lines, ProtWord, Summary};
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,6 +18,9 @@ use std::process::ExitCode;
 pub(crate) struct Arguments {
     /// The image's path
     file: PathBuf,
+    /// Which image of a universal file: x86_64, x86_64h, arm64 or arm64e [default: this machine's, or else the first]
+    #[arg(long, value_name = "A")]
+    arch: Option<String>,
     /// Prints every fixup
     #[arg(long)]
     fixups: bool,
@@ -41,6 +44,11 @@ Lines, sorted bytewise, addresses in hex as the file says them:
                                              CLASS data, plt, tls or size; own: defined here too
   export NAME[@VERSION|@@VERSION] VMADDR KIND
                                              KIND func, object, tls, ifunc or abs
+and of Mach-O files:
+  rebase VMADDR TARGET [auth=KEY,DIVERSITY,ADDRDIV]
+  bind VMADDR SYMBOL ORDINAL ADDEND WEAK KIND [auth=...]
+                                             KIND bind, lazy, weak or chained; ORDINAL - in the weak list
+  export NAME VMADDR FLAGS [reexport=ORDINAL:NAME] [resolver=VMADDR] [abs]
 
 Examples:
   sideload plan /usr/lib/x86_64-linux-gnu/libz.so.1
@@ -48,7 +56,10 @@ Examples:
   sideload plan ./plugin.so --imports --exports --json";
 
 pub(crate) fn run(arguments: &Arguments) -> Done {
-    let planned = locate::file(arguments.file.as_os_str())?;
+    let planned = match arguments.arch.as_deref() {
+        None => locate::file(arguments.file.as_os_str())?,
+        arch => locate::read_for(arguments.file.as_ref(), arch)?,
+    };
     if arguments.json {
         json::print(&document(arguments, &planned)?)?;
     } else {
@@ -88,6 +99,8 @@ struct Document {
     tls: Option<TlsJson>,
     unwind: Option<Range>,
     needs: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    run_paths: Vec<String>,
     rpath: Option<String>,
     runpath: Option<String>,
     init: EntriesJson,
@@ -120,7 +133,14 @@ struct TlsJson {
 #[derive(Serialize)]
 struct EntriesJson {
     function: Option<u64>,
-    array: Option<Range>,
+    arrays: Vec<ArrayJson>,
+}
+
+#[derive(Serialize)]
+struct ArrayJson {
+    #[serde(flatten)]
+    range: Range,
+    element: u64,
 }
 
 #[derive(Serialize)]
@@ -129,6 +149,19 @@ enum FixupJson {
     Rebase {
         vm: u64,
         target: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        auth: Option<AuthJson>,
+    },
+    #[serde(rename = "bind")]
+    BindLevel {
+        vm: u64,
+        symbol: String,
+        ordinal: i32,
+        addend: i64,
+        weak: bool,
+        list: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        auth: Option<AuthJson>,
     },
     Bind {
         vm: u64,
@@ -142,6 +175,19 @@ enum FixupJson {
         vm: u64,
         target: u64,
     },
+}
+
+#[derive(Serialize)]
+struct AuthJson {
+    key: String,
+    diversity: u16,
+    address: bool,
+}
+
+impl From<PointerAuth> for AuthJson {
+    fn from(auth: PointerAuth) -> AuthJson {
+        AuthJson { key: format!("{:?}", auth.key), diversity: auth.diversity, address: auth.address }
+    }
 }
 
 #[derive(Serialize)]
@@ -163,6 +209,18 @@ struct ExportJson {
     size: u64,
     kind: &'static str,
     binding: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flags: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolver: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reexport: Option<ReexportJson>,
+}
+
+#[derive(Serialize)]
+struct ReexportJson {
+    need: u64,
+    name: String,
 }
 
 fn document(arguments: &Arguments, planned: &Planned) -> Result<Document, Failure> {
@@ -179,10 +237,11 @@ fn document(arguments: &Arguments, planned: &Planned) -> Result<Document, Failur
         tls: plan.tls.map(|tls| TlsJson { image: tls.image.into(), size: tls.size, align: tls.align }),
         unwind: plan.unwind.map(Range::from),
         needs: plan.needs.iter().map(|need| text(&need.name)).collect(),
+        run_paths: plan.search.run_paths.iter().map(|path| text(path)).collect(),
         rpath: optional(plan.search.rpath.as_deref()),
         runpath: optional(plan.search.runpath.as_deref()),
-        init: entries(plan.init),
-        fini: entries(plan.fini),
+        init: entries(&plan.init),
+        fini: entries(&plan.fini),
         flags: render::flag_names(plan.flags).collect(),
         fixups: arguments.fixups.then(Vec::new),
         imports: arguments.imports.then(Vec::new),
@@ -208,13 +267,25 @@ fn region(region: &Region) -> RegionJson {
     }
 }
 
-fn entries(entries: Entries) -> EntriesJson {
-    EntriesJson { function: entries.function.map(|at| at.0), array: entries.array.map(Range::from) }
+fn entries(entries: &Entries) -> EntriesJson {
+    let array = |array: &EntryArray| ArrayJson { range: array.range.into(), element: array.form.size() };
+    EntriesJson { function: entries.function.map(|at| at.0), arrays: entries.arrays.iter().map(array).collect() }
 }
 
 fn fixup(row: &FixupRow<'_>) -> FixupJson {
     match *row {
-        FixupRow::Rebase { place, target } => FixupJson::Rebase { vm: place.0, target: target.0 },
+        FixupRow::Rebase { place, target, auth } => {
+            FixupJson::Rebase { vm: place.0, target: target.0, auth: auth.map(AuthJson::from) }
+        }
+        FixupRow::BindLevel { place, import, addend, auth } => FixupJson::BindLevel {
+            vm: place.0,
+            symbol: text(import.name),
+            ordinal: import.ordinal,
+            addend,
+            weak: import.weak(),
+            list: import.stream.as_str(),
+            auth: auth.map(AuthJson::from),
+        },
         FixupRow::Resolver { place, target } => FixupJson::Resolver { vm: place.0, target: target.0 },
         FixupRow::Bind { place, relocation, symbol, addend } => FixupJson::Bind {
             vm: place.0,
@@ -240,7 +311,12 @@ fn import(row: &ImportRow<'_>) -> ImportJson {
 fn export_rows(planned: &Planned) -> Result<Vec<ExportJson>, Failure> {
     let symbols = planned.plan.symbols(&planned.bytes).map_err(|kind| planned.blame(kind))?;
     let mut rows = Vec::new();
-    symbols.exports(|export| {
+    let listed = symbols.exports(|export| {
+        let (resolver, reexport) = match export.leads {
+            Leads::Here => (None, None),
+            Leads::Resolver(at) => (Some(at.0), None),
+            Leads::Elsewhere { need, name } => (None, Some(ReexportJson { need, name: text(name) })),
+        };
         rows.push(ExportJson {
             name: text(export.name),
             version: optional(export.version),
@@ -249,7 +325,11 @@ fn export_rows(planned: &Planned) -> Result<Vec<ExportJson>, Failure> {
             size: export.size,
             kind: export.kind.as_str(),
             binding: export.binding.as_str(),
+            flags: export.flags,
+            resolver,
+            reexport,
         });
     });
+    listed.map_err(|kind| planned.blame(kind))?;
     Ok(rows)
 }

@@ -95,7 +95,7 @@ impl Display for Symbol {
 fn exported(planned: &Planned) -> Result<Vec<Symbol>, Failure> {
     let table = planned.plan.symbols(&planned.bytes).map_err(|kind| planned.blame(kind))?;
     let mut symbols = Vec::new();
-    table.exports(|export| {
+    let listed = table.exports(|export| {
         symbols.push(Symbol {
             name: text(export.name),
             version: optional(export.version),
@@ -104,6 +104,7 @@ fn exported(planned: &Planned) -> Result<Vec<Symbol>, Failure> {
             side: Side::Exported { default_version: export.default_version, vm: export.vm.0, size: export.size },
         });
     });
+    listed.map_err(|kind| planned.blame(kind))?;
     Ok(symbols)
 }
 

@@ -149,7 +149,7 @@ pub(super) struct Symbol {
 /// The exported symbol that `at` lies in.
 pub(super) fn symbol_at(member: &Member, at: RunAddr) -> Option<Symbol> {
     let vm = at.to_vm(bias(member));
-    let Near { name, vm: value, row, .. } = member.symbols().near(vm).filter(|near| near.holds)?;
+    let Near { name, vm: value, row, .. } = member.near(vm).filter(|near| near.holds)?;
     // A name in a string table ends with a NUL there. The tables of ours and of the start-up images stay.
     let stays = match member {
         Member::Ours(_) => true,

@@ -9,7 +9,7 @@ use super::tables::Tables;
 use super::vanishing::with_care;
 use crate::addr::{Bias, RunAddr};
 use crate::elf::dynamic::Dynamic;
-use crate::plan::{Found, Query, Region, SearchPaths, Symbols, TlsTemplate};
+use crate::plan::{Found, Query, Region, ScopedSymbols, SearchPaths, TlsTemplate};
 use crate::platform::{Auxv, auxv};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -85,7 +85,7 @@ impl HostImage {
     }
 
     /// Its dynamic symbols: none in most static executables.
-    pub(crate) fn symbols(&self) -> &Symbols<'_> {
+    pub(crate) fn symbols(&self) -> &ScopedSymbols<'_> {
         self.tables.symbols()
     }
 
@@ -197,7 +197,11 @@ impl Sketch {
     fn complete(self, origin: &Origin, permanent: bool, global: bool) -> HostImage {
         let Sketch { path, soname, needs, is_interpreter, is_main, link, segments, dynamic } = self;
         let strings = Strings::of(&segments, &dynamic);
-        let search = SearchPaths { rpath: strings.at(dynamic.rpath), runpath: strings.at(dynamic.runpath) };
+        let search = SearchPaths {
+            rpath: strings.at(dynamic.rpath),
+            runpath: strings.at(dynamic.runpath),
+            run_paths: Vec::new(),
+        };
         // All that it needs must be in it: also libc, without which this code would not run.
         let is_static = is_main && needs.is_empty();
         let label = if path.is_empty() { soname.as_deref().unwrap_or_default() } else { &path };

@@ -7,13 +7,13 @@ use super::segments::Segments;
 use crate::bytes::Bytes;
 use crate::elf::dynamic::Dynamic;
 use crate::elf::symbols::{Parts, SYMENT};
-use crate::plan::Symbols;
+use crate::plan::ScopedSymbols;
 use std::sync::Arc;
 
 /// A symbol table, with what it refers to.
 #[derive(Debug)]
 pub(super) struct Tables {
-    symbols: Symbols<'static>,
+    symbols: ScopedSymbols<'static>,
     _copy: Option<Arc<[u8]>>,
 }
 
@@ -26,12 +26,13 @@ impl Tables {
     }
 
     fn none() -> Tables {
-        let symbols = Symbols::new(&Parts::default()).expect("invariant: where there is no table, none can be wrong");
+        let symbols =
+            ScopedSymbols::new(&Parts::default()).expect("invariant: where there is no table, none can be wrong");
         Tables { symbols, _copy: None }
     }
 
     /// The table, for no longer than the copy lives.
-    pub(super) fn symbols(&self) -> &Symbols<'_> {
+    pub(super) fn symbols(&self) -> &ScopedSymbols<'_> {
         &self.symbols
     }
 }
@@ -39,7 +40,7 @@ impl Tables {
 fn in_place(segments: &Segments, dynamic: &Dynamic) -> Option<Tables> {
     // SAFETY: the image is permanent.
     let parts = unsafe { parts(segments, dynamic, Segments::borrow) }?;
-    Some(Tables { symbols: Symbols::new(&parts).ok()?, _copy: None })
+    Some(Tables { symbols: ScopedSymbols::new(&parts).ok()?, _copy: None })
 }
 
 /// The tables in one new block of memory, and no more of them than is needed: each is only known to end with its
@@ -62,7 +63,7 @@ fn copied(segments: &Segments, dynamic: &Dynamic) -> Option<Tables> {
         rest = tail;
         head
     });
-    Some(Tables { symbols: Symbols::new(&parts).ok()?, _copy: Some(copy) })
+    Some(Tables { symbols: ScopedSymbols::new(&parts).ok()?, _copy: Some(copy) })
 }
 
 /// The tables in place, each up to the end of its segment, as `open` answers for an address and a size.
@@ -93,7 +94,7 @@ unsafe fn parts(
 
 /// The same tables without what follows them.
 fn exact<'a>(whole: &Parts<'a>) -> Option<Parts<'a>> {
-    let count = Symbols::new(whole).ok()?.count() as usize;
+    let count = ScopedSymbols::new(whole).ok()?.count() as usize;
     let cut = |bytes: &'a [u8], size: usize| bytes.get(..size);
     let sized = |bytes: Option<&'a [u8]>, size: fn(&[u8], usize) -> Option<usize>| match bytes {
         None => Some(None),

@@ -1,0 +1,70 @@
+//! Hostile bytes: whatever they are, a plan and its rows end with rows or with an error.
+
+use sideload::render::Lines;
+
+/// Reads all that a plan leads to.
+fn read(name: &str, bytes: &[u8], arch: &str) -> Result<usize, sideload::ErrorKind> {
+    let plan = match sideload::plan::plan_for(bytes, name, Some(arch)) {
+        Ok(plan) => plan,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return Ok(0);
+        }
+    };
+    sideload::check::check(&plan).unwrap_or_else(|error| panic!("{name}: a plan breaks an invariant: {error}"));
+    let counts =
+        [Lines::fixups, Lines::imports, Lines::exports].map(|part| part(&plan, bytes).map(|lines| lines.len()));
+    let symbols = plan.symbols(bytes)?;
+    symbols.find(&sideload::plan::Query::by_name(b"answer"));
+    counts.into_iter().sum()
+}
+
+/// What a loader reads of an image: the load commands, and the end, where the tables are.
+fn places(bytes: &[u8]) -> Vec<usize> {
+    let tables = bytes.len().saturating_sub(0x700);
+    // Every second byte of the load commands: most of their words are small.
+    (0..0x600.min(bytes.len())).step_by(2).chain((tables..bytes.len()).step_by(2)).collect()
+}
+
+const SAMPLE: &[(&str, &str)] = &[
+    ("cxx-x64-old", "x86_64"),
+    ("cxx-x64-chained", "x86_64"),
+    ("tlv-a64-chained", "arm64"),
+    ("addend-a64-huge", "arm64"),
+    ("init-fat", "x86_64"),
+];
+
+#[test]
+fn a_file_may_end_anywhere() {
+    for &(name, arch) in SAMPLE {
+        let bytes = test_fixtures::macho_edit::image(name);
+        for end in places(&bytes) {
+            let _ = read(name, &bytes[..end], arch);
+        }
+    }
+}
+
+#[test]
+fn any_bit_may_be_wrong() {
+    let (mut fine, mut wrong) = (0, 0);
+    let edited = test_fixtures::macho_edit::reencoded().into_iter();
+    let edited = edited.filter(|(name, _)| matches!(&**name, "bind-arm64e-12-2" | "rebase-x64-exports"));
+    let edited = edited.map(|(name, bytes)| {
+        let arch = if name.contains("arm64e") { "arm64e" } else { "x86_64" };
+        (name, bytes, arch)
+    });
+    let sample = SAMPLE.iter().map(|&(name, arch)| (name.to_owned(), test_fixtures::macho_edit::image(name), arch));
+    for (name, original, arch) in sample.chain(edited) {
+        for at in places(&original) {
+            let mut bytes = original.clone();
+            for value in [original[at] ^ 1 << (at % 8), 0xff] {
+                bytes[at] = value;
+                match read(&name, &bytes, arch) {
+                    Ok(_) => fine += 1,
+                    Err(_) => wrong += 1,
+                }
+            }
+        }
+    }
+    assert!(fine > 300 && wrong > 300, "{fine} fine, {wrong} wrong: the bits do not matter?");
+}

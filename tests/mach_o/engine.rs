@@ -1,0 +1,85 @@
+//! Fixups applied into a buffer, for every processor, byte for byte against those that another library reads.
+
+use sideload::addr::{Bias, RunAddr};
+use sideload::link::Bindings;
+use sideload::memory::Scratch;
+use sideload::plan::LoadPlan;
+use sideload::relocate::{Addresses, relocate};
+use sideload::symbol::{Definition, ModuleId};
+use std::collections::BTreeMap;
+
+/// Where the image is, and where the symbols of others are: far apart, so that no mistake goes unnoticed.
+const BIAS: u64 = 0x7_1234_5000_0000;
+const SYMBOLS: u64 = 0x3_5000_0000_1000;
+
+#[test]
+fn every_fixup_stores_what_it_should() {
+    for (name, bytes, arch) in crate::images() {
+        let plan = crate::plan(&name, &bytes, arch);
+        let mut memory = Scratch::new(&plan, &bytes, Bias(BIAS)).expect("a small image");
+        let expected = by_hand(&plan, &bytes, arch, &name);
+        let (bindings, addresses) = bindings(&plan, &bytes);
+        let deferred = relocate(ModuleId(0), &plan, &bytes, &bindings, &addresses, &mut memory);
+        assert!(deferred.unwrap_or_else(|error| panic!("{name}: {error}")).is_empty(), "{name}");
+        for region in &plan.regions {
+            let actual = memory.bytes(region.vm).expect("in the span");
+            let start = region.vm.start.0;
+            let size = region.vm.size as usize;
+            assert!(actual == &expected[&start][..size], "{name} {arch}: the segment at {start:#x} differs");
+        }
+    }
+}
+
+/// The address that stands for a symbol.
+fn address(name: &str) -> u64 {
+    let hash = name.bytes().fold(7u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    SYMBOLS + hash % 0x1000_0000 * 16
+}
+
+fn bindings(plan: &LoadPlan, bytes: &[u8]) -> (Bindings, Addresses<'static>) {
+    let mut ids = Vec::new();
+    plan.imports::<sideload::ErrorKind>(bytes, |id| {
+        ids.push(id);
+        Ok(())
+    })
+    .expect("read before");
+    let symbols = plan.symbols(bytes).expect("read before");
+    let name = |id| sideload::render::import(plan, &symbols, id).expect("an import").symbol.to_string();
+    let supplied = ids.iter().map(|&id| RunAddr(address(&name(id)))).collect();
+    let rows = ids.iter().zip(0..).map(|(&id, index)| (id, Definition::Supplied(index)));
+    let bindings = Bindings::of(rows).expect("few imports");
+    (bindings, Addresses { new: vec![Bias(BIAS)], supplied, ..Addresses::default() })
+}
+
+/// The segments, with the lines of the other library carried out on them in the simplest way.
+fn by_hand(plan: &LoadPlan, bytes: &[u8], arch: &str, name: &str) -> BTreeMap<u64, Vec<u8>> {
+    let mut segments: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    for region in &plan.regions {
+        let file = region.file.start.0 as usize;
+        let mut content = bytes[file..file + region.file.size as usize].to_vec();
+        content.resize(region.vm.size as usize, 0);
+        segments.insert(region.vm.start.0, content);
+    }
+    let slices = sideload::macho::fat::slices(bytes).expect("read before");
+    let slice = slices.iter().find(|slice| slice.arch() == Some(arch)).expect("read before").file;
+    let image = &bytes[slice.start.0 as usize..slice.end().0 as usize];
+    let mut lines = crate::other::lines(image);
+    // The weak binds come last.
+    lines.sort_by_key(|line| (line.ends_with(" weak"), line.starts_with("bind")));
+    let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).expect("a number");
+    for line in &lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        let value = match words[..] {
+            ["rebase", _, target, ..] => hex(target).wrapping_add(BIAS),
+            ["bind", _, symbol, _, addend, ..] => {
+                address(symbol).wrapping_add_signed(addend.parse().expect("a number"))
+            }
+            _ => continue,
+        };
+        let place = hex(words[1]);
+        let (start, segment) = segments.range_mut(..=place).next_back().unwrap_or_else(|| panic!("{name}: {line}"));
+        let at = (place - start) as usize;
+        segment[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    segments
+}
