@@ -2,7 +2,7 @@
 
 use crate::loaders::{Opened, Who};
 use crate::support::Folder;
-use sideload::Loader;
+use sideload::{Library, Loader, Source};
 use std::path::{Path, PathBuf};
 use std::sync::{Barrier, OnceLock};
 use test_fixtures::{build, elf_edit};
@@ -204,4 +204,29 @@ pub(crate) fn system_library(who: Who) -> Verdict {
     // SAFETY: the type is that of zlib.h.
     let crc32: extern "C" fn(u64, *const u8, u32) -> u64 = unsafe { std::mem::transmute(at) };
     same("crc32", crc32(0, b"123456789".as_ptr(), 9), 0xcbf4_3926)
+}
+
+fn answers(source: Source) -> Verdict {
+    // SAFETY: running the fixture's code is what the process is for.
+    let opened = unsafe { Library::open(source) }.map(Opened::Ours).map_err(|error| error.to_string())?;
+    same("answer", opened.call("answer")?, 42)
+}
+
+pub(crate) fn from_bytes(_: Who) -> Verdict {
+    let bytes = std::fs::read(build("tls_gd").path).map_err(|error| error.to_string())?;
+    answers(Source::bytes("in memory", bytes))
+}
+
+/// As it lies in an archive: neither at the start nor on a page.
+pub(crate) fn from_a_part(_: Who) -> Verdict {
+    let folder = Folder::new("part");
+    let bytes = std::fs::read(build("tls_gd").path).map_err(|error| error.to_string())?;
+    let (path, end) = (folder.file("archive"), 100 + bytes.len() as u64);
+    std::fs::write(&path, [&[7; 100], &bytes[..], &[7; 50]].concat()).map_err(|error| error.to_string())?;
+    answers(Source::path(path).part(100..end))
+}
+
+pub(crate) fn from_a_descriptor(_: Who) -> Verdict {
+    let file = std::fs::File::open(build("tls_gd").path).map_err(|error| error.to_string())?;
+    answers(Source::file("by descriptor", file))
 }
