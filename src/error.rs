@@ -1,5 +1,9 @@
 //! The one error type: which module, at which stage, what went wrong, and where.
 
+mod holder;
+
+pub use holder::Holder;
+
 use crate::addr::{FileOffset, VmAddr, VmRange};
 use crate::plugin::RowDifference;
 use crate::search::Tried;
@@ -8,6 +12,7 @@ use sideload_plugin::abi::Difference;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Result of everything here that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -23,6 +28,7 @@ struct Inner {
     module: String,
     stage: Stage,
     kind: ErrorKind,
+    poisoned: bool,
 }
 
 /// The stages of a load, in order; an error says in which one it arose.
@@ -85,11 +91,23 @@ impl Error {
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }
+
+    /// Whether code of the group had run, its resolvers or finalisers. It may have kept pointers to itself, so the group
+    /// stays mapped until the process ends. It belongs to nobody, and the next open makes a new one.
+    pub fn is_poisoned(&self) -> bool {
+        self.0.poisoned
+    }
+
+    pub(crate) fn poisoned(mut self) -> Error {
+        self.0.poisoned = true;
+        self
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.0.module, self.0.stage, self.0.kind)
+        write!(f, "{}: {}: {}", self.0.module, self.0.stage, self.0.kind)?;
+        if self.0.poisoned { f.write_str("; its code has run, so it stays mapped") } else { Ok(()) }
     }
 }
 
@@ -102,7 +120,7 @@ impl std::error::Error for Error {
 impl ErrorKind {
     /// Completes the cause to an [`Error`].
     pub fn at(self, module: impl Into<String>, stage: Stage) -> Error {
-        Error(Box::new(Inner { module: module.into(), stage, kind: self }))
+        Error(Box::new(Inner { module: module.into(), stage, kind: self, poisoned: false }))
     }
 }
 
@@ -208,6 +226,10 @@ impl fmt::Display for MissingVersion {
 
 fn list<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(|item| format!("\n  {item}")).collect()
+}
+
+fn commas<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The cause of an [`Error`].
@@ -395,7 +417,13 @@ pub enum ErrorKind {
         /// The earlier error.
         reason: String,
     },
-    /// A plugin was opened from its own initialiser.
+    /// What this open has to wait for came to nothing in the thread that was at it.
+    #[error("another thread was loading it, and failed: {reason}")]
+    OtherFailed {
+        /// What failed there.
+        reason: String,
+    },
+    /// A plugin was opened from its own initialiser, or threads would wait for each other in a circle.
     #[error("opened from its own initialiser: {}", .chain.join(" -> "))]
     InitCycle {
         /// From the outermost open to this one.
@@ -466,6 +494,21 @@ pub enum ErrorKind {
         /// The panic's message.
         message: String,
     },
+    /// Another thread did not get done with loading or initialising what this open needs. It may wait for this thread
+    /// itself: a constructor that joins a thread which opens the constructor's object waits for ever.
+    #[error("waited {} ms for another thread that is loading or initialising {}", .limit.as_millis(), .chain.join(" -> "))]
+    TimedOut {
+        /// What this thread waits for, what the thread that has it waits for, and so on.
+        chain: Vec<String>,
+        /// [`Loader::wait_limit`](crate::Loader::wait_limit).
+        limit: Duration,
+    },
+    /// A finaliser opened something that is bound to what is being unloaded.
+    #[error("needs an image that this thread is unloading")]
+    Leaving,
+    /// It cannot be unloaded now.
+    #[error("still in use: {}", commas(.0))]
+    StillLive(Vec<Holder>),
     /// More images at once than the tables can name.
     #[error("more than {limit} images")]
     TooManyImages {

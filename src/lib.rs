@@ -97,9 +97,11 @@ mod runtime;
 mod stage;
 #[forbid(unsafe_code)]
 mod sync;
+#[allow(unsafe_code)]
+mod unload;
 
 pub use candidate::Candidate;
-pub use error::{Error, ErrorKind, Result, Stage};
+pub use error::{Error, ErrorKind, Holder, Result, Stage};
 pub use faults::Faults;
 pub use ledger::{Ledger, ledger};
 pub use library::{Library, Symbol, SymbolName};
@@ -114,3 +116,4 @@ pub use sideload_plugin::abi;
 pub use sideload_plugin::{Api, Stable, Typed, export, init, plugin};
 pub use source::Source;
 pub use stage::{Mapped, Relocated, Resolved, Sealed};
+pub use unload::StillLive;

@@ -1,7 +1,7 @@
 //! What callers hold: a [`Library`], and [`Symbol`]s of it. As libloading's users expect them.
 //!
-//! Invariant: an image that a `Library` refers to stays mapped for as long as the process lives, so an address found in
-//! it stays valid; what a `Symbol` is read as is what the caller of the `unsafe` [`Library::get`] says it is.
+//! Invariant: an image that a `Library` refers to stays mapped for as long as the handle lives, and a `Symbol` borrows its
+//! handle; what a `Symbol` is read as is what the caller of the `unsafe` [`Library::get`] says it is.
 
 use crate::addr::VmAddr;
 use crate::addr::{Bias, RunAddr};
@@ -18,17 +18,48 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The images that a lookup visits, in order: the library itself first.
 pub(crate) type Scope = Arc<[Member]>;
 
 /// A loaded library: an image that we loaded, or one that the host process already had.
 ///
-/// Dropping it unmaps nothing: code and data of a library stay valid for as long as the process lives.
+/// Dropping it unmaps nothing: code and data of a library stay valid for as long as the process lives, unless somebody
+/// opens it again and calls [`Library::unload`].
 #[derive(Clone)]
 pub struct Library {
-    root: Member,
+    root: Handle,
     scope: Scope,
+}
+
+/// The image that a [`Library`] is a handle of: there are as many of these as the image counts.
+#[derive(Debug)]
+struct Handle(Member);
+
+impl Handle {
+    fn new(member: Member) -> Handle {
+        if let Member::Ours(instance) = &member {
+            instance.holds.handles.fetch_add(1, Ordering::Relaxed);
+            instance.holds.opened.store(true, Ordering::Relaxed);
+        }
+        Handle(member)
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Handle {
+        Handle::new(self.0.clone())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Member::Ours(instance) = &self.0 {
+            // What was done with the library comes before what an unload does that finds no other handle.
+            instance.holds.handles.fetch_sub(1, Ordering::Release);
+        }
+    }
 }
 
 /// Names that a lookup takes: text, bytes or C strings. One trailing NUL is not part of the name.
@@ -74,7 +105,11 @@ impl<T: SymbolName + ?Sized> SymbolName for &T {
 
 impl Library {
     pub(crate) fn new_in(root: Member, scope: Scope) -> Library {
-        Library { root, scope }
+        Library { root: Handle::new(root), scope }
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// Opens a library with the default [`Loader`]: a name is searched for as the system's loader would, a path (with a
@@ -153,12 +188,12 @@ impl Library {
 
     /// The path of the library itself.
     pub fn path(&self) -> &str {
-        self.root.name()
+        self.root().name()
     }
 
     /// Whether the two are handles of one instance.
     pub fn is_same(&self, other: &Library) -> bool {
-        match (&self.root, &other.root) {
+        match (self.root(), other.root()) {
             (Member::Ours(one), Member::Ours(two)) => Arc::ptr_eq(one, two),
             (Member::Host(one), Member::Host(two)) => one.dynamic == two.dynamic,
             _ => false,
@@ -167,7 +202,7 @@ impl Library {
 
     /// Calls `each` with every symbol that the library itself exports, as far as its tables can be read.
     pub fn exports(&self, each: impl FnMut(Export<'_>)) {
-        match &self.root {
+        match self.root() {
             // What is malformed behind the rows that were read is of no use to anybody any more.
             Member::Ours(instance) => instance.symbols.exports(each).unwrap_or_default(),
             Member::Host(image) => image.symbols().exports(each),
@@ -175,7 +210,7 @@ impl Library {
     }
 
     pub(crate) fn root(&self) -> &Member {
-        &self.root
+        &self.root.0
     }
 
     /// # Safety
@@ -273,7 +308,8 @@ impl Member {
     fn first_unique(query: &Query<'_>) -> Option<(Member, Found)> {
         let host = host::images().ok()?;
         let host = host.images.iter().map(|image| Member::Host(Arc::clone(image))).collect::<Vec<_>>();
-        let loaded = REGISTRY.snapshot().instances.iter().map(|instance| Member::Ours(Arc::clone(instance)));
+        let snapshot = REGISTRY.snapshot();
+        let loaded = snapshot.instances.iter().map(|instance| Member::Ours(Arc::clone(instance)));
         host.into_iter().chain(loaded).find_map(|member| {
             let found = member.find(query).filter(|found| found.unique)?;
             Some((member, found))

@@ -100,6 +100,8 @@ pub struct Inventory<'a> {
     pub static_host: bool,
     /// Names that this library answers itself wherever the host's definition would be bound.
     pub replaced: &'a [&'a [u8]],
+    /// Names of the host's that it answers as well, on the way to the host's definition, and only where there is one.
+    pub counted: &'a [&'a [u8]],
 }
 
 /// A file that may become a module.

@@ -9,20 +9,26 @@ use crate::library::Library;
 use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, LinkedModule, Present, Root, Rules};
 use crate::plan::{LoadPlan, Query};
 use crate::plugin;
+use crate::registry::turns::{Blocked, Patience};
 use crate::registry::{ClaimError, Instance, Member, NeedRef, REGISTRY, Snapshot};
 use crate::runtime::host::{self, HostImages};
-use crate::runtime::{image, replace};
+use crate::runtime::{counted, image, replace};
 use crate::search::{SearchOptions, parse_library_path};
 use crate::source::Source;
 use crate::stage::{Group, Mapped};
 use crate::symbol::{HostId, InstanceId, Provider, Resolve};
+use crate::sync::checked;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The largest span that is mapped unless told otherwise.
 const MAX_SPAN: u64 = 4 << 30;
+
+/// How long an open waits for other threads unless told otherwise.
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// What happens during a load, for an observer.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +90,7 @@ pub struct Loader {
     pub(crate) plugins: plugin::Options,
     /// The serial of the instance whose call of `dlopen` this serves.
     opener: Option<u64>,
+    wait_limit: Duration,
 }
 
 /// See [`Loader::vet`].
@@ -115,6 +122,7 @@ impl Loader {
             gate: None,
             plugins: plugin::Options::default(),
             opener: None,
+            wait_limit: WAIT_LIMIT,
         }
     }
 
@@ -139,7 +147,7 @@ impl Loader {
         let Ok(host) = host::images() else { return Vec::new() };
         let snapshot = REGISTRY.snapshot();
         let (executable, openers) = match image {
-            Member::Ours(instance) => (host.main(), openers(snapshot, Some(instance.serial))),
+            Member::Ours(instance) => (host.main(), openers(&snapshot, Some(instance.serial))),
             Member::Host(image) => (Some(image), Vec::new()),
         };
         let finder = FolderFinder::new(&self.search, Executable::of(executable), openers, None);
@@ -227,6 +235,18 @@ impl Loader {
         self
     }
 
+    /// How long an open waits, in all, for other threads that load or initialise what it needs; 10 seconds unless set.
+    ///
+    /// Then it is [`ErrorKind::TimedOut`]. Threads that wait for each other in the loader are told at once
+    /// ([`ErrorKind::InitCycle`]); but that a constructor waits for a thread, by joining it, which opens the constructor's
+    /// object, the loader cannot see. Other loaders hang there for ever. A constructor that really takes longer
+    /// than this, in an object that two threads open at the same time, needs a longer limit (`Duration::MAX` for none).
+    #[must_use]
+    pub fn wait_limit(mut self, limit: Duration) -> Loader {
+        self.wait_limit = limit;
+        self
+    }
+
     /// For rehearsals and tests: lets `edit` change the plan of each file, named by its path, before it is linked.
     ///
     /// This is how the test suite shows that every row of a plan is carried out: without it, something is missing.
@@ -245,6 +265,19 @@ impl Loader {
 
     pub(crate) fn checks_all_frames(&self) -> bool {
         self.policy.check_all_frames
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(self.wait_limit)
+    }
+
+    /// The error for an open that another thread is in the way of.
+    pub(crate) fn blocked(&self, blocked: Blocked) -> ErrorKind {
+        match blocked {
+            Blocked::Circle(chain) => ErrorKind::InitCycle { chain },
+            Blocked::TimedOut(chain) => ErrorKind::TimedOut { chain, limit: self.wait_limit },
+            Blocked::Failed(reason) => ErrorKind::OtherFailed { reason },
+        }
     }
 
     pub(crate) fn is_global(&self) -> bool {
@@ -267,13 +300,15 @@ impl Loader {
     /// Whatever is not found, malformed, refused or undefined.
     pub fn link(&self, source: impl Into<Source>) -> Result<Link, Error> {
         let source = source.into();
+        host::watch_this_thread();
         if host::exiting() {
             return Err(ErrorKind::Exiting.at(source.to_string(), Stage::Find));
         }
         let host = host::images().map_err(|kind| kind.at(source.to_string(), Stage::Link))?;
         prepare(&host);
+        REGISTRY.strike_abandoned();
         let snapshot = REGISTRY.snapshot();
-        let linked = self.link_with(&source, &host, snapshot)?;
+        let linked = self.link_with(&source, &host, &snapshot)?;
         Ok(Link { loader: self.clone(), source, host, snapshot, linked })
     }
 
@@ -329,7 +364,7 @@ pub struct Link {
     loader: Loader,
     source: Source,
     host: Arc<HostImages>,
-    snapshot: &'static Snapshot,
+    snapshot: checked::Arc<Snapshot>,
     linked: Linked,
 }
 
@@ -388,6 +423,7 @@ impl Link {
     }
 
     fn admit(mut self) -> Result<Group, Error> {
+        let mut patience = self.loader.patience();
         loop {
             for module in &self.linked.plan.modules {
                 let admitted = self.loader.policy.admit(&module.plan);
@@ -398,7 +434,8 @@ impl Link {
                 gate(&self).map_err(|kind| kind.at(self.name_of(self.linked.plan.root), Stage::Admit))?;
             }
             let plan = &self.linked.plan;
-            match REGISTRY.claim(plan.basis.epoch, &plan.modules) {
+            let files: Vec<_> = plan.modules.iter().map(|module| (module.stamp, module.name.as_str())).collect();
+            let kind = match REGISTRY.claim(plan.basis.epoch, &files, &self.uses(), &mut patience) {
                 Ok(claim) => {
                     let Link { loader, host, snapshot, linked, .. } = self;
                     let Linked { plan, files } = linked;
@@ -417,13 +454,30 @@ impl Link {
                 Err(ClaimError::Moved) => {
                     let Link { loader, source, .. } = self;
                     self = loader.link(source)?;
+                    continue;
                 }
-                Err(ClaimError::Cycle) => {
-                    let chain = plan.modules.iter().map(|module| module.name.clone()).collect();
-                    return Err(ErrorKind::InitCycle { chain }.at(self.source.to_string(), Stage::Admit));
+                Err(ClaimError::Own) => {
+                    ErrorKind::InitCycle { chain: plan.modules.iter().map(|module| module.name.clone()).collect() }
                 }
-            }
+                Err(ClaimError::Leaving) => ErrorKind::Leaving,
+                Err(ClaimError::Blocked(blocked)) => self.loader.blocked(blocked),
+            };
+            return Err(kind.at(self.source.to_string(), Stage::Admit));
         }
+    }
+
+    /// The serials of the instances that the group is bound to: none of them may be unloaded meanwhile.
+    fn uses(&self) -> Vec<u64> {
+        let plan = &self.linked.plan;
+        let providers = plan.scope.iter().chain([&plan.root]);
+        let in_scope = providers.filter_map(|provider| match provider {
+            Provider::Loaded(id) => Some(*id),
+            Provider::New(_) | Provider::Host(_) => None,
+        });
+        let mut ids: Vec<InstanceId> = in_scope.chain(plan.basis.loaded.iter().copied()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.iter().map(|id| self.snapshot.instances[usize::from(id.0)].serial).collect()
     }
 }
 
@@ -431,8 +485,11 @@ impl Link {
 fn prepare(host: &HostImages) {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
+        #[cfg(not(loom))]
+        crate::runtime::fork::arm();
         host::arm_finalizers();
         image::adopt_get_addr(host);
+        counted::adopt(host);
     });
 }
 
@@ -477,6 +534,7 @@ fn inventory<'a>(
         loaded: loaded.collect(),
         static_host: host.is_static(),
         replaced: replace::REPLACED,
+        counted: counted::names(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 ///
 /// For backtraces, profilers and crash reports: the system's `dladdr` and `dl_iterate_phdr`, and with them
 /// [`std::backtrace`], know nothing of these objects. Of the objects that the host loaded itself they know, and this
-/// does not.
+/// does not. What a location lies in stays mapped for as long as there is the location, also if it is unloaded.
 ///
 /// ```
 /// # fn main() -> Result<(), sideload::Error> {
@@ -57,7 +57,7 @@ impl Location {
     /// Takes no lock and allocates nothing; goes through the loaded objects in turn.
     pub fn of(address: RunAddr) -> Option<Location> {
         let (instance, vm) = REGISTRY.at(address)?;
-        Some(Location { instance: Arc::clone(instance), vm })
+        Some(Location { instance, vm })
     }
 
     /// The path that the object was opened under first, or the name that its opener gave.

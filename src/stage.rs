@@ -1,7 +1,7 @@
 //! A group on its way from plan to running code. Each stage consumes the one before it, and dropping any of them, by
 //! an error or on purpose, undoes everything: unmaps, gives up thread-local ids, deregisters frames, releases the claim
 //! on the files. Only once foreign code ran can nothing be undone, since it may have kept pointers to itself: then the
-//! group stays mapped for ever, belongs to nobody, and the next open makes a new one.
+//! group is *poisoned*: it stays mapped for ever, belongs to nobody, and the next open makes a new one.
 
 use crate::addr::{Bias, RunAddr};
 use crate::error::{Error, ErrorKind, Stage};
@@ -10,6 +10,8 @@ use crate::link::{ImageFile, LinkPlan, LinkedModule};
 use crate::loader::{Event, Loader};
 use crate::memory::{HostMemory, Memory};
 use crate::plan::{LoadPlan, TlsModel};
+use crate::registry::holds::Holds;
+use crate::registry::turns::Blocked;
 use crate::registry::{self, Claim, Init, Instance, Member, NeedRef, REGISTRY, Snapshot};
 use crate::relocate::{self, Addresses, Deferred, ThreadLocals};
 use crate::runtime::debugger::{self, Entry};
@@ -18,6 +20,7 @@ use crate::runtime::host::{HostImages, exiting};
 use crate::runtime::tls::{Descriptors, ModuleTls, host_alias};
 use crate::runtime::{call, host, image, replace};
 use crate::symbol::{ModuleId, Provider};
+use crate::sync::checked;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,11 +39,11 @@ pub(crate) struct MappedImage {
 pub(crate) struct Group {
     pub(crate) loader: Loader,
     pub(crate) host: Arc<HostImages>,
-    pub(crate) snapshot: &'static Snapshot,
+    pub(crate) snapshot: checked::Arc<Snapshot>,
     pub(crate) plan: LinkPlan,
     pub(crate) files: Vec<ImageFile>,
     pub(crate) images: Vec<MappedImage>,
-    pub(crate) claim: Option<Claim>,
+    pub(crate) claim: Option<Claim<'static, Instance>>,
     /// Whether code of the group itself has run.
     pub(crate) foreign_ran: bool,
 }
@@ -56,6 +59,11 @@ impl Drop for Group {
 impl Group {
     fn module(&self, id: ModuleId) -> &LinkedModule {
         self.plan.module(id)
+    }
+
+    /// The error for a failure at this point.
+    fn failed(&self, error: Error) -> Error {
+        if self.foreign_ran { error.poisoned() } else { error }
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -240,7 +248,7 @@ impl Relocated {
                 let result = *choice.get_or_insert_with(|| unsafe { call::resolver(row.resolver) });
                 let memory = &mut group.images[at].memory;
                 let stored = store_resolved(row, result, &group.plan.module(id).plan, memory);
-                stored.map_err(|kind| kind.at(&group.plan.module(id).name, Stage::Resolve))?;
+                stored.map_err(|kind| group.failed(kind.at(&group.plan.module(id).name, Stage::Resolve)))?;
             }
         }
         group.event(&Event::Native);
@@ -281,6 +289,12 @@ impl Resolved {
 }
 
 fn seal(mut group: Group, left_out: usize) -> Result<Sealed, Error> {
+    protect(&mut group).map_err(|error| group.failed(error))?;
+    group.done(Stage::Seal);
+    Ok(Sealed { group, left_out })
+}
+
+fn protect(group: &mut Group) -> Result<(), Error> {
     let unwinders = unwinders(&group.host);
     for ((module, file), mapped) in group.plan.modules.iter().zip(&group.files).zip(&mut group.images) {
         let at = |kind: ErrorKind| kind.at(&module.name, Stage::Seal);
@@ -298,8 +312,7 @@ fn seal(mut group: Group, left_out: usize) -> Result<Sealed, Error> {
         }
         mapped.frames.extend(frames);
     }
-    group.done(Stage::Seal);
-    Ok(Sealed { group, left_out })
+    Ok(())
 }
 
 /// Every unwinder of the host: the one that we are linked to, and those that images export.
@@ -332,12 +345,13 @@ impl Sealed {
         if exiting() {
             return Err(ErrorKind::Exiting.at(root, Stage::Initialize));
         }
-        let entries = entries(&group)?;
-        let instances = publish(&mut group)?;
-        let scope = scope(&group, &instances);
-        wait_for_needs(&scope, &instances)?;
+        let entries = entries(&group).map_err(|error| group.failed(error))?;
+        let (library, instances) = publish(&mut group).map_err(|error| group.failed(error))?;
+        if let Err(error) = wait_for_needs(&group.loader, library.scope(), &instances) {
+            return Err(withdraw(&group, &instances, error));
+        }
         if group.loader.is_global() {
-            make_global(&scope);
+            make_global(library.scope());
         }
         let arguments = host::arguments();
         for (id, calls) in &entries {
@@ -349,14 +363,13 @@ impl Sealed {
                 unsafe { call::initializer(address, arguments) };
             }
             group.event(&Event::Native);
-            registry::initialized(instance);
-            instance.init.finish();
+            REGISTRY.finish(instance);
             group.event(&Event::Done { stage: Stage::Initialize, module: &instance.module.name });
         }
         if !entries.is_empty() {
             host::arm_exit_flag();
         }
-        Ok(Library::new_in(member(&group, &instances, &group.plan.root), scope))
+        Ok(library)
     }
 }
 
@@ -393,21 +406,24 @@ fn make_global(scope: &Scope) {
 }
 
 /// Makes instances of the group's modules and adds them to the registry: from now on other opens find them, and wait
-/// until they are initialised.
-fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
+/// until they are initialised. The handle is made before the claim is given up: from the one to the other, something
+/// keeps the instances from being unloaded.
+fn publish(group: &mut Group) -> Result<(Library, Vec<Arc<Instance>>), Error> {
     let modules = std::mem::take(&mut group.plan.modules);
     let images = std::mem::take(&mut group.images);
     let serials: Vec<u64> = modules.iter().map(|_| registry::next_serial()).collect();
     let mut instances = Vec::with_capacity(modules.len());
     let files = std::mem::take(&mut group.files);
     let settings = group.loader.settings();
-    for (((module, mapped), file), &serial) in modules.into_iter().zip(images).zip(files).zip(&serials) {
+    let bindings = std::mem::take(&mut group.plan.bindings);
+    let parts = modules.into_iter().zip(images).zip(files).zip(&bindings).zip(&serials);
+    for ((((module, mapped), file), bindings), &serial) in parts {
         // Before `mapped` is taken apart: dropped whole, it deregisters its frames before their memory goes.
         let symbols = image::OwnSymbols::new(&module.plan, file.bytes.bytes)
             .map_err(|kind| kind.at(&module.name, Stage::Initialize))?;
-        let needs = module.needs.iter().map(|need| need_ref(group, &serials, *need)).collect();
+        let needs: Vec<NeedRef> = module.needs.iter().map(|need| need_ref(group, &serials, *need)).collect();
+        let uses = uses(&needs, bindings.providers().iter().map(|it| need_ref(group, &serials, *it)), serial);
         let MappedImage { frames, tls, descriptors, memory } = mapped;
-        let (global, init) = (AtomicBool::new(group.loader.is_global()), Init::by_this_thread());
         let loaded_by = module.parent.map_or(settings.opener(), |parent| Some(serials[usize::from(parent.0)]));
         let debugger = Entry::new(&module, memory.bias());
         instances.push(Arc::new(Instance {
@@ -415,23 +431,46 @@ fn publish(group: &mut Group) -> Result<Vec<Arc<Instance>>, Error> {
             symbols,
             serial,
             needs,
+            uses,
             loader: settings.clone(),
             loaded_by,
-            global,
+            global: AtomicBool::new(group.loader.is_global()),
             tls,
-            init,
+            init: Init::running(),
+            holds: Holds::default(),
             debugger,
             _frames: frames,
             _descriptors: descriptors,
             memory,
         }));
     }
+    let library = Library::new_in(member(group, &instances, &group.plan.root), scope(group, &instances));
     if let Some(claim) = group.claim.take() {
         REGISTRY.publish(claim, &instances);
     }
     // Before any of its code runs, so that a breakpoint in an initialiser is reached.
     debugger::announce(&group.host, instances.iter().map(|instance| &instance.debugger));
-    Ok(instances)
+    Ok((library, instances))
+}
+
+/// The other instances that one needs or is bound to, each once.
+fn uses(needs: &[NeedRef], bound: impl Iterator<Item = NeedRef>, own: u64) -> Vec<u64> {
+    let ours = |need: NeedRef| if let NeedRef::Ours(serial) = need { Some(serial) } else { None };
+    let mut uses: Vec<u64> = needs.iter().copied().chain(bound).filter_map(ours).filter(|&it| it != own).collect();
+    uses.sort_unstable();
+    uses.dedup();
+    uses
+}
+
+/// Takes back a group that was published and of which no initialiser has run.
+fn withdraw(group: &Group, instances: &[Arc<Instance>], error: Error) -> Error {
+    if group.foreign_ran {
+        instances.iter().for_each(|instance| std::mem::forget(Arc::clone(instance)));
+    }
+    if !instances.is_empty() {
+        REGISTRY.withdraw(instances, &error.to_string());
+    }
+    group.failed(error)
 }
 
 fn need_ref(group: &Group, serials: &[u64], need: Provider) -> NeedRef {
@@ -459,42 +498,21 @@ fn scope(group: &Group, instances: &[Arc<Instance>]) -> Scope {
 /// Blocks until everything of the scope that another thread initialises is done.
 ///
 /// # Errors
-/// The other thread waits for this one, and all that was asked for is being initialised.
-fn wait_for_needs(scope: &Scope, new: &[Arc<Instance>]) -> Result<(), Error> {
+/// The other thread waits for this one, and all that was asked for is being initialised; or it fails, or takes too long.
+fn wait_for_needs(loader: &Loader, scope: &Scope, new: &[Arc<Instance>]) -> Result<(), Error> {
+    let mut patience = loader.patience();
     for member in scope.iter() {
-        if let Member::Ours(instance) = member
-            && !new.iter().any(|new| Arc::ptr_eq(new, instance))
-            && let Err(chain) = instance.init.wait(&instance.module.name)
+        let Member::Ours(instance) = member else { continue };
+        if new.iter().any(|new| Arc::ptr_eq(new, instance)) {
+            continue;
+        }
+        match REGISTRY.wait_for(instance, &instance.module.name, &mut patience) {
+            Ok(()) => {}
             // New modules go on with their needs as far as those are, as in a cycle of needs: the initialiser that the
             // other thread is in waits for them.
-            && new.is_empty()
-        {
-            return Err(ErrorKind::InitCycle { chain }.at(&instance.module.name, Stage::Initialize));
+            Err(Blocked::Circle(_)) if !new.is_empty() => {}
+            Err(blocked) => return Err(loader.blocked(blocked).at(&instance.module.name, Stage::Initialize)),
         }
     }
     Ok(())
-}
-
-/// Runs the finalisers of everything that was initialised, in reverse: when the process ends, after the exit handlers
-/// that the images registered themselves.
-///
-/// # Safety
-/// Only at exit: nothing may use the images any more.
-pub(crate) unsafe fn finalize_all() {
-    for instance in registry::take_initialized() {
-        let plan = &instance.module.plan;
-        let array = call::arrays(plan, &instance.memory, &plan.fini).unwrap_or_default();
-        let used = array.into_iter().rev().filter(|entry| entry.0 != 0 && entry.0 != u64::MAX);
-        let function = plan.fini.function.map(|vm| instance.memory.run(vm));
-        for entry in used.chain(function) {
-            // One that is not code of its own image is left out: there is nobody to tell any more.
-            if instance.executes(entry) {
-                let module = &instance.module.name;
-                instance.loader.observe(&Event::Foreign { stage: Stage::Unload, module, address: entry });
-                // SAFETY: code of a mapped image that was initialised; the caller says that it is the end.
-                unsafe { call::finalizer(entry) };
-            }
-        }
-        instance.loader.observe(&Event::Native);
-    }
 }

@@ -157,6 +157,10 @@ fn load(loader: &Loader, object: &Path, last: Stage, change: &dyn Fn(), look: &d
         // SAFETY: it is only looked for.
         unsafe { library.get::<*const ()>("answer") }?;
     }
+    if last == Stage::Unload {
+        // SAFETY: nothing of the library is in use.
+        unsafe { library.unload() }?;
+    }
     Ok(())
 }
 
@@ -199,7 +203,11 @@ fn fail_again_and_again() {
     assert_eq!(before, Snapshot::take());
     assert_eq!(before.ledger.claims, 0);
 
-    // And nothing is the worse for it.
+    // And nothing is the worse for it; but the initialisers that ran have noted that in the shared object.
+    if let Some(journal) = shared.as_ref().filter(|_| (stage, end) == (Stage::Unload, End::Dropped)) {
+        // SAFETY: `void journal_clear(void)` in the fixture.
+        unsafe { journal.get::<unsafe extern "C" fn()>("journal_clear").expect("exported")() };
+    }
     // SAFETY: the fixture is made to be run.
     let library = unsafe { Library::open(&object) }.expect("a sound fixture");
     // SAFETY: every fixture declares it as `int answer(void)`.
@@ -268,8 +276,14 @@ fn fail_beyond(stage: Stage, object: &Path) {
             assert_eq!(error.stage(), Stage::Lookup);
             assert!(matches!(error.kind(), ErrorKind::NoSymbol { .. }), "{error}");
         }
-        // Nothing is taken out yet: a library that is let go of stays, and is the same when it is opened again.
-        Stage::Unload => drop(library),
+        Stage::Unload => {
+            let other = library.clone();
+            // SAFETY: it is refused.
+            let refused = unsafe { library.unload() }.expect_err("there is another handle");
+            assert_eq!(refused.error().stage(), Stage::Unload);
+            assert!(matches!(refused.error().kind(), ErrorKind::StillLive(_)), "{refused}");
+            drop(other);
+        }
         _ => unreachable!("every stage before has its saboteur"),
     }
 }
@@ -314,6 +328,13 @@ fn drop_after_resolvers_ran() {
         assert_eq!(now.reservations, before.reservations + round * modules, "{now:?}");
         assert_eq!((now.claims, now.instances), (0, before.instances), "{now:?}");
     }
+    let data = Loader::new().edit_plans(|name, plan| {
+        if name.contains("everything") {
+            initialise_data(Path::new(name), plan);
+        }
+    });
+    let error = load(&data, &object, Stage::Lookup, &|| {}, &|_| {}).expect_err("an initialiser is not code");
+    assert!(error.is_poisoned() && error.to_string().ends_with("its code has run, so it stays mapped"), "{error}");
     // SAFETY: the fixture is made to be run.
     let library = unsafe { Library::open(&object) }.unwrap_or_else(|error| panic!("{}", describe(&error)));
     // SAFETY: every fixture declares it as `int answer(void)`.

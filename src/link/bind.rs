@@ -18,6 +18,8 @@ pub struct Bindings {
     rows: Vec<Definition>,
     /// By class and symbol: the row's number, counted from 1, in blocks that exist once they are needed.
     index: [Vec<Block>; Class::COUNT],
+    /// Other new or loaded images that a row names.
+    providers: Vec<Provider>,
 }
 
 /// Row numbers of [`BLOCK`] neighbours, or nothing.
@@ -80,6 +82,11 @@ impl Bindings {
             *number = self.rows.len() as u32;
         }
         Ok(())
+    }
+
+    /// The other images, new or loaded earlier, that define any of the imports.
+    pub fn providers(&self) -> &[Provider] {
+        &self.providers
     }
 
     /// All that are bound, by class and symbol.
@@ -146,7 +153,7 @@ pub(super) fn bind(
         text_left: MOST_TEXT,
         names_left: 0,
         used_host: vec![false; inventory.host.len()],
-        used_loaded: vec![false; inventory.loaded.len()],
+        used: Used { loaded: vec![false; inventory.loaded.len()], new: vec![false; group.modules.len()] },
         searched: Searched::default(),
     };
     let mut bindings = Vec::with_capacity(group.modules.len());
@@ -164,11 +171,16 @@ pub(super) fn bind(
         return Err(ErrorKind::Undefined(linker.undefined).at(root, Stage::Link));
     }
     let numbers = |used: &[bool]| (0u16..).zip(used).filter(|(_, used)| **used).map(|(at, _)| at).collect::<Vec<_>>();
+    let used = bindings.iter().flat_map(Bindings::providers);
+    let mut loaded: Vec<InstanceId> =
+        used.filter_map(|provider| if let Provider::Loaded(id) = provider { Some(*id) } else { None }).collect();
+    loaded.sort_unstable();
+    loaded.dedup();
     Ok(Bound {
         bindings,
         supplied: linker.supplied,
         host: numbers(&linker.used_host).into_iter().map(HostId).collect(),
-        loaded: numbers(&linker.used_loaded).into_iter().map(InstanceId).collect(),
+        loaded,
     })
 }
 
@@ -279,9 +291,38 @@ struct Linker<'t, 'i> {
     /// Bytes that the names of the module's imports may still have.
     names_left: u64,
     used_host: Vec<bool>,
-    used_loaded: Vec<bool>,
+    used: Used,
     /// Names that were searched for before: libraries of one group mostly import the same ones from one another.
     searched: Searched<'t>,
+}
+
+/// The new and loaded images that the module at hand was bound to.
+struct Used {
+    loaded: Vec<bool>,
+    new: Vec<bool>,
+}
+
+impl Used {
+    #[inline]
+    fn mark(&mut self, provider: Provider) {
+        match provider {
+            Provider::Loaded(id) => self.loaded[usize::from(id.0)] = true,
+            Provider::New(id) => self.new[usize::from(id.0)] = true,
+            Provider::Host(_) => {}
+        }
+    }
+
+    /// All but the module itself; the next one starts with none.
+    fn take(&mut self, own: ModuleId) -> Vec<Provider> {
+        self.new[usize::from(own.0)] = false;
+        let marked = |marks: &mut [bool]| {
+            let marked = (0u16..).zip(marks).filter_map(|(at, mark)| std::mem::take(mark).then_some(at));
+            marked.collect::<Vec<_>>()
+        };
+        let loaded = marked(&mut self.loaded).into_iter().map(|at| Provider::Loaded(InstanceId(at)));
+        let new = marked(&mut self.new).into_iter().map(|at| Provider::New(ModuleId(at)));
+        loaded.chain(new).collect()
+    }
 }
 
 /// What the scope answered to some of the latest questions: a cache with one place a hash, so that it never grows. A
@@ -356,7 +397,9 @@ impl<'t> Linker<'t, '_> {
                 self.import(&context, import)
             })
         });
-        bound.map(|()| bindings).map_err(|kind| *kind)
+        bound.map_err(|kind| *kind)?;
+        bindings.providers = self.used.take(id);
+        Ok(bindings)
     }
 
     #[inline(never)]
@@ -411,14 +454,14 @@ impl<'t> Linker<'t, '_> {
     }
 
     fn found(&mut self, query: &Query<'t>, provider: Provider, found: &Found, class: Class) -> Definition {
-        if matches!(provider, Provider::Host(_)) && self.inventory.replaced.contains(&query.name()) {
-            return self.supply(query.name(), None);
+        let (name, Inventory { replaced, counted, .. }) = (query.name(), self.inventory);
+        if matches!(provider, Provider::Host(_)) && (replaced.contains(&name) || counted.contains(&name)) {
+            return self.supply(name, None);
         }
         let (provider, found) = if found.unique { self.unique(query, provider, found) } else { (provider, *found) };
         match provider {
             Provider::Host(id) => self.used_host[usize::from(id.0)] = true,
-            Provider::Loaded(id) => self.used_loaded[usize::from(id.0)] = true,
-            Provider::New(_) => {}
+            Provider::Loaded(_) | Provider::New(_) => self.used.mark(provider),
         }
         at(provider, &found, class)
     }

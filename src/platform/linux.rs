@@ -55,7 +55,14 @@ pub(crate) fn seal(file: &File) -> bool {
 }
 
 /// A number that tells this thread from all others alive.
+#[cfg_attr(loom, allow(dead_code, reason = "the model checker has threads of its own"))]
 pub(crate) fn thread_id() -> u64 {
     // SAFETY: pthread_self has no preconditions. The value is this thread's as long as it lives.
     unsafe { libc::pthread_self() as u64 }
+}
+
+/// Whether the process began with this thread.
+pub(crate) fn is_first_thread() -> bool {
+    // SAFETY: neither has preconditions.
+    unsafe { libc::syscall(libc::SYS_gettid) == libc::c_long::from(libc::getpid()) }
 }

@@ -44,3 +44,8 @@ pub(crate) fn thread_id() -> u64 {
     // SAFETY: pthread_self has no preconditions.
     unsafe { libc::pthread_self() as usize as u64 }
 }
+
+/// Whether the process is known to have begun with this thread.
+pub(crate) fn is_first_thread() -> bool {
+    false
+}

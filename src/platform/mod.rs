@@ -34,7 +34,8 @@ pub(crate) mod no_threads;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use no_threads as threads;
 
-pub(crate) use system::{Auxv, NO_RESERVE, POPULATE, auxv, seal, sealable_file, thread_id};
+#[cfg_attr(loom, allow(unused_imports, reason = "the model checker has threads of its own"))]
+pub(crate) use system::{Auxv, NO_RESERVE, POPULATE, auxv, is_first_thread, seal, sealable_file, thread_id};
 
 /// Where the system keeps the cache of library paths, if it has one.
 pub(crate) const LIBRARY_CACHE: Option<&str> = system::LIBRARY_CACHE;

@@ -22,7 +22,7 @@ use crate::finder;
 use crate::library::{Library, Symbol, SymbolName};
 use crate::loader::{Link, Loader};
 use crate::plan::{LoadPlan, Query};
-use crate::registry::{Instance, Member};
+use crate::registry::{Instance, Member, REGISTRY};
 use crate::room;
 use crate::snapshot;
 use crate::source::Source;
@@ -305,7 +305,7 @@ impl Loader {
         let Member::Ours(instance) = &root else {
             return Err(at(ErrorKind::NotAPlugin { why: PART_OF_THE_PROGRAM }));
         };
-        if instance.init.is_running_here() {
+        if REGISTRY.is_initializing_here(instance) {
             return Err(at(ErrorKind::InitCycle { chain: vec![name.clone(), name.clone()] }));
         }
         let key = Key::Instance(instance.serial);
@@ -344,10 +344,11 @@ impl Loader {
         if state.init.is_running_here() {
             return Err(at(ErrorKind::InitCycle { chain: vec![name.to_owned(), name.to_owned()] }));
         }
-        state.init.wait(name).map_err(|chain| at(ErrorKind::InitCycle { chain }))?;
+        state.init.wait(name, &mut self.patience()).map_err(|blocked| at(self.blocked(blocked)))?;
         match state.outcome.get() {
             Some(Err(reason)) => Err(at(ErrorKind::Poisoned { reason: reason.clone() })),
-            _ => Ok(Plugin { state }),
+            Some(Ok(())) => Ok(Plugin { state }),
+            None => Err(at(ErrorKind::OtherFailed { reason: "the process has forked since".into() })),
         }
     }
 

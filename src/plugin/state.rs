@@ -6,7 +6,7 @@ use super::table::Table;
 use crate::error::ErrorKind;
 use crate::library::Library;
 use crate::link::FileStamp;
-use crate::registry::{Init, Member};
+use crate::registry::{Member, Phase};
 use crate::sync::{Mutex, lock};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +44,7 @@ pub(crate) struct State {
     pub(crate) is_current: AtomicBool,
     pub(crate) table: Table,
     /// Who runs its init functions.
-    pub(crate) init: Init,
+    pub(crate) init: Phase,
     /// How they ended: the text of the failure.
     pub(crate) outcome: OnceLock<Result<(), String>>,
 }
@@ -72,7 +72,7 @@ impl State {
             table,
             about,
             is_current: AtomicBool::new(true),
-            init: Init::by_this_thread(),
+            init: Phase::by_this_thread(),
             outcome: OnceLock::new(),
         }
     }

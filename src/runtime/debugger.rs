@@ -23,11 +23,10 @@
 use super::host::{Chain, HostImages};
 use crate::addr::{Bias, RunAddr};
 use crate::link::LinkedModule;
-use crate::sync::{Arc, Mutex, Ordering, lock};
 use std::ffi::CString;
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// `RT_CONSISTENT`, `RT_ADD`, `RT_DELETE`.
 const CONSISTENT: u32 = 0;
@@ -71,8 +70,16 @@ static LIST: OnceLock<Option<List>> = OnceLock::new();
 /// The nodes that are in the list, in its order.
 static LISTED: Mutex<Vec<Arc<Node>>> = Mutex::new(Vec::new());
 
+/// The lock of the list. Nobody takes the registry's while holding this one.
+pub(crate) type Lock = MutexGuard<'static, Vec<Arc<Node>>>;
+
+/// Keeps the list as it is.
+pub(crate) fn lock() -> Lock {
+    LISTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[derive(Debug)]
-struct Node {
+pub(crate) struct Node {
     map: LinkMap,
     _name: CString,
 }
@@ -118,7 +125,7 @@ impl Drop for Entry {
 
 /// How many images debuggers know now.
 pub(crate) fn listed() -> usize {
-    lock(&LISTED).len()
+    lock().len()
 }
 
 /// Tells debuggers of images that are mapped and relocated.
@@ -128,7 +135,7 @@ pub(crate) fn announce<'e>(host: &HostImages, entries: impl Iterator<Item = &'e 
     if entries.peek().is_none() {
         return;
     }
-    let mut listed = lock(&LISTED);
+    let mut listed = lock();
     list.begin(ADD);
     for Entry(node) in entries {
         let place = match listed.last() {
@@ -147,7 +154,7 @@ pub(crate) fn announce<'e>(host: &HostImages, entries: impl Iterator<Item = &'e 
 /// Takes images out of the debuggers' list, before they are unmapped: the breakpoints in them go then.
 pub(crate) fn withdraw<'e>(entries: impl IntoIterator<Item = &'e Entry>) {
     let Some(Some(list)) = LIST.get() else { return };
-    let mut listed = lock(&LISTED);
+    let mut listed = lock();
     let mut begun = false;
     for Entry(node) in entries {
         let Some(at) = listed.iter().position(|known| Arc::ptr_eq(known, node)) else { continue };

@@ -20,6 +20,7 @@
 //! it is read while the loader calls it consistent. What is borrowed from it for longer than a call is never unmapped.
 
 mod chain;
+mod exit;
 mod image;
 mod memory;
 mod origin;
@@ -32,8 +33,9 @@ mod tests;
 mod tls;
 mod vanishing;
 
+pub(crate) use exit::{arm_exit_flag, arm_finalizers, exiting, watch_this_thread};
 pub(crate) use image::HostImage;
-pub(crate) use process::{Arguments, arguments, arm_exit_flag, arm_finalizers, exiting, secure};
+pub(crate) use process::{Arguments, arguments, secure};
 pub(crate) use tls::HostTls;
 
 use crate::addr::{RunAddr, VmAddr};

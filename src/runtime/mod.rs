@@ -1,8 +1,11 @@
 //! What touches the running process: the images it has, thread-locals, unwinders, and calls into foreign code.
 
 pub(crate) mod call;
+pub(crate) mod counted;
 pub(crate) mod debugger;
 mod dl;
+#[cfg(not(loom))]
+pub(crate) mod fork;
 pub(crate) mod frames;
 pub(crate) mod host;
 pub(crate) mod image;

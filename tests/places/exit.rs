@@ -50,18 +50,18 @@ extern "C" fn handler() {
 #[test]
 #[ignore = "run by the other, in a child process that exits"]
 fn child() {
-    let before_the_first_open = argument("HANDLER") == "before the first open";
+    let handler_is = |when: &str| argument("HANDLER") == when;
     let register = || {
         // SAFETY: the handler takes and returns nothing.
         let registered = unsafe { libc::atexit(handler) };
         assert_eq!(registered, 0);
     };
-    if before_the_first_open {
+    if handler_is("before the first open") {
         register();
-        // An open that fails, on its way, is an open.
-        Loader::new().link("libnowhere.so").map(|_| ()).expect_err("it is nowhere");
-    } else {
-        Loader::new().link("libnowhere.so").map(|_| ()).expect_err("it is nowhere");
+    }
+    // An open that fails, on its way, is an open.
+    Loader::new().link("libnowhere.so").map(|_| ()).expect_err("it is nowhere");
+    if handler_is("after the first open") {
         register();
     }
     let loader = Loader::new().resolver(|name: &[u8], _version: Option<&[u8]>| {
@@ -72,10 +72,19 @@ fn child() {
         let library = loader.open(argument("OBJECT")).unwrap_or_else(|error| panic!("{error}"));
         *library.get::<unsafe extern "C" fn(*const c_char)>("touch").expect("exported")
     };
-    if argument("THREAD") == "ends" {
-        // SAFETY: a literal.
-        std::thread::spawn(move || unsafe { touch(c"the thread's end".as_ptr()) }).join().expect("no panic");
+    if handler_is("after the last open") {
+        register();
     }
+    let thread = match argument("THREAD").to_str() {
+        // SAFETY: a literal.
+        Some("ends") => std::thread::spawn(move || unsafe { touch(c"the thread's end".as_ptr()) }),
+        Some("opens and exits") => std::thread::spawn(|| {
+            Loader::new().link("libnowhere.so").map(|_| ()).expect_err("it is nowhere");
+            std::process::exit(0);
+        }),
+        _ => std::process::exit(0),
+    };
+    thread.join().expect("no panic");
     std::process::exit(0);
 }
 
@@ -93,6 +102,12 @@ fn nothing_is_opened_while_the_process_exits() {
     for handler in ["before the first open", "after the first open"] {
         let outcome = run(handler, "none");
         assert_eq!(outcome.expect_success().said(), exiting, "registered {handler}: {outcome}");
+    }
+    // One that was registered after the last open runs before any of ours, whichever thread it is that exits.
+    let exiting = [exiting[1].clone(), exiting[0].clone()];
+    for thread in ["none", "opens and exits"] {
+        let outcome = run("after the last open", thread);
+        assert_eq!(outcome.expect_success().said(), exiting, "exit where the thread: {thread}: {outcome}");
     }
     // The control: the end of a thread is not the end of the process, and zlib can be opened.
     let outcome = run("before the first open", "ends");

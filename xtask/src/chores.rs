@@ -22,6 +22,7 @@ pub(crate) fn ci(skip_cross: bool) -> Vec<Step> {
         // The README's command, word for word: what we tell people to run is what is checked.
         Step::new("test", cargo("test")),
         Step::new("test xtask", cargo("test --package xtask")),
+        model_step(),
         Step::new("docs", docs()),
     ];
     if !skip_cross {
@@ -75,6 +76,18 @@ fn nightly(words: &str) -> Command {
     command.args(["run", "nightly"]).args(words.split_whitespace());
     command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC");
     command
+}
+
+pub(crate) fn model() -> Vec<Step> {
+    vec![model_step()]
+}
+
+/// The registry under `loom`: its types take the place of the standard library's where `cfg(loom)` is set, so this
+/// shares no output with other builds.
+fn model_step() -> Step {
+    let mut command = cargo("test --package sideload --lib registry::tests");
+    command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target_dir().join("model"));
+    Step::new("model", command)
 }
 
 pub(crate) fn bless() -> Vec<Step> {

@@ -28,6 +28,8 @@ enum Chore {
     },
     /// Rewrite the golden files from what the code does now; review the diff before committing
     Bless,
+    /// Check the registry with every order of events (loom)
+    Model,
     /// Lint the library for the platforms that this machine cannot run
     ///
     /// Installs a compiler with their standard libraries first (scripts/cross-setup.sh).
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let steps = match Arguments::parse().chore {
         Chore::Ci { skip_cross } => chores::ci(skip_cross),
         Chore::Bless => chores::bless(),
+        Chore::Model => chores::model(),
         Chore::Cross => chores::cross(),
         Chore::Asan => chores::asan(),
         Chore::Fuzz { seconds } => chores::fuzz(seconds),

@@ -12,7 +12,7 @@ use crate::error::ErrorKind;
 use crate::library::Library;
 use crate::loader::Loader;
 use crate::plan::Query;
-use crate::registry::Member;
+use crate::registry::{Member, REGISTRY};
 use crate::runtime::replace;
 use crate::symbol::{Name, Provider};
 use std::ffi::{CStr, OsStr, c_int, c_void};
@@ -177,13 +177,14 @@ pub(super) unsafe fn search(
     let found = if handle.addr() == libc::RTLD_DEFAULT.addr() {
         let group = || scope::at(at).map(|caller| view.group_of(&caller)).unwrap_or_default();
         // SAFETY: as above. The group is made only if the global scope does not answer.
-        unsafe { view.lookup(view.global().chain(std::iter::once_with(group).flatten()), query) }
+        let found = unsafe { view.lookup(view.global().chain(std::iter::once_with(group).flatten()), query) };
+        found.inspect(|&found| lend(found, at))
     } else if handle.addr() == libc::RTLD_NEXT.addr() {
         let caller = scope::at(at).ok_or(Failure::NotDynamic)?;
         let group = view.group_of(&caller);
         let following = group.into_iter().skip_while(|member| !is_same(member, &caller)).skip(1);
         // SAFETY: as above.
-        unsafe { view.lookup(following, query) }
+        unsafe { view.lookup(following, query) }.inspect(|&found| lend(found, at))
     } else {
         let handle = Handle::of(handle)?;
         match handle.library {
@@ -202,4 +203,14 @@ pub(super) unsafe fn search(
     };
     // A static executable has no such function that we could take the place of.
     found.or_else(|| replace::replacement(name)).ok_or_else(undefined)
+}
+
+/// Notes that the caller has an address in another image, which must not be unloaded from now on. (An image whose handle
+/// the caller has is held by that.)
+fn lend(found: RunAddr, caller: RunAddr) {
+    if let Some((instance, _)) = REGISTRY.at(found)
+        && instance.holds(caller).is_none()
+    {
+        instance.holds.lent.store(true, Ordering::Release);
+    }
 }

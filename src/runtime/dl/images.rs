@@ -1,8 +1,8 @@
 //! What C callers are told about images: names, link maps, program headers.
 //!
 //! Invariant: what a caller may keep (names, link maps) is never freed. Program headers are borrowed for the length of
-//! a call, from memory that nobody writes: of ours, which is never unmapped, or of a host image that was listed when
-//! the call began.
+//! a call, from memory that nobody writes: of ours, which the caller's [`View`] or [`Member`] keeps mapped, or of a host
+//! image that was listed when the call began.
 
 use super::list::List;
 use super::scope::{View, bias};
@@ -90,7 +90,7 @@ pub(super) fn link_map(member: &Member) -> RunAddr {
 }
 
 /// The program headers of an image, as they are in its file; empty where no readable segment holds them.
-pub(super) fn header_table(member: &Member) -> &'static [u8] {
+pub(super) fn header_table(member: &Member) -> &[u8] {
     match member {
         Member::Ours(instance) => own_header_table(instance).unwrap_or_default(),
         // SAFETY: listed when the call began, and used no longer than the call lasts (see the file's invariant).
@@ -105,19 +105,19 @@ pub(super) fn header_pointer(member: &Member) -> (*const u8, u16) {
 }
 
 /// The same, decoded.
-pub(super) fn headers(member: &Member) -> impl Iterator<Item = ProgramHeader> {
+pub(super) fn headers(member: &Member) -> impl Iterator<Item = ProgramHeader> + '_ {
     header_table(member).as_chunks::<PHENT>().0.iter().map(ProgramHeader::decode)
 }
 
 /// The ELF header was checked when the plan was made; that it and the table lie in one segment is checked here.
-fn own_header_table(instance: &Instance) -> Option<&'static [u8]> {
+fn own_header_table(instance: &Instance) -> Option<&[u8]> {
     const EHSIZE: u64 = 64;
     let plan = &instance.module.plan;
     let first = plan.regions.iter().find(|region| region.file.start.0 == 0)?;
     let constant = |offset: u64, size: u64| {
         let range = VmRange::new(first.vm.start.0.checked_add(offset)?, size)?;
         let backed = first.file_backed().holds(range.start, size);
-        // SAFETY: an instance is never unmapped.
+        // SAFETY: the instance that is borrowed stays mapped.
         backed.then(|| unsafe { instance.memory.constant(plan, range) }).flatten()
     };
     let header = Bytes(constant(0, EHSIZE)?);
@@ -150,7 +150,8 @@ pub(super) struct Symbol {
 pub(super) fn symbol_at(member: &Member, at: RunAddr) -> Option<Symbol> {
     let vm = at.to_vm(bias(member));
     let Near { name, vm: value, row, .. } = member.near(vm).filter(|near| near.holds)?;
-    // A name in a string table ends with a NUL there. The tables of ours and of the start-up images stay.
+    // A name in a string table ends with a NUL there. The tables of the start-up images stay, and ours stay until the
+    // image is unloaded, as C's `dladdr` has it.
     let stays = match member {
         Member::Ours(_) => true,
         Member::Host(image) => image.global,

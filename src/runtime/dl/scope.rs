@@ -8,7 +8,7 @@
 //! The group of an image is that of the object whose opening brought it in.
 //!
 //! Invariant: a resolver is run and a thread-local's address taken only in images that were loaded at the time of the
-//! [`View`]; instances are never unmapped, and the host's are looked at within the call.
+//! [`View`], which keeps our own mapped; the host's are looked at within the call.
 
 use crate::addr::{Bias, RunAddr};
 use crate::error::ErrorKind;
@@ -18,6 +18,7 @@ use crate::runtime::host::{self, HostImages};
 use crate::runtime::tls::{ModuleTls, host_alias};
 use crate::runtime::{image, replace};
 use crate::symbol::{HostId, Provider, SymbolKind};
+use crate::sync::checked;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,7 +26,7 @@ use std::sync::atomic::Ordering;
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) host: Arc<HostImages>,
-    snapshot: &'static Snapshot,
+    snapshot: checked::Arc<Snapshot>,
 }
 
 impl View {
@@ -144,7 +145,7 @@ impl View {
 /// The image with a segment at `address`. For one of ours, the host's are not looked at.
 pub(super) fn at(address: RunAddr) -> Option<Member> {
     if let Some((instance, _)) = REGISTRY.at(address) {
-        return Some(Member::Ours(Arc::clone(instance)));
+        return Some(Member::Ours(instance));
     }
     let host = host::images().ok()?;
     Some(Member::Host(Arc::clone(&host.images[host.at(address)?])))

@@ -1,12 +1,12 @@
-//! What initialisers are called with, and what the process is about to do.
+//! What initialisers are called with, and what rights the process has.
 //!
 //! Invariant: the argument vectors that are handed out end with a null pointer and are never freed.
 
 use crate::platform::{Auxv, auxv};
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
-use std::sync::{Once, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 /// The arguments of an initialiser.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,7 @@ mod captured {
     extern "C" fn capture(argc: c_int, argv: *const *const c_char, _envp: *const *const c_char) {
         ARGC.store(argc, Ordering::Relaxed);
         ARGV.store(argv.cast_mut(), Ordering::Release);
+        crate::runtime::host::exit::watch_from_the_start();
     }
 
     /// Makes whoever asks for the arguments link this object file, and with it the entry above.
@@ -113,39 +114,4 @@ fn current_environment() -> *const *const c_char {
 /// Whether the process has more rights than its user: nothing may come from the environment.
 pub(crate) fn secure() -> bool {
     auxv(Auxv::Secure).is_some_and(|secure| secure != 0)
-}
-
-static EXITING: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn begin_to_exit() {
-    EXITING.store(true, Ordering::Release);
-}
-
-/// Sees to it that finalisers run at exit. To be called at the first open: handlers run in reverse, so those that objects
-/// which were opened register still run before it.
-pub(crate) fn arm_finalizers() {
-    extern "C" fn finalize() {
-        begin_to_exit();
-        // SAFETY: the process is exiting, and the handlers that the images registered have run.
-        unsafe { crate::stage::finalize_all() };
-    }
-    static ARMED: Once = Once::new();
-    ARMED.call_once(|| {
-        // SAFETY: the handler runs what is to run at exit. That there is no room for it is all that can go wrong: then
-        // finalisers do not run.
-        unsafe { libc::atexit(finalize) };
-    });
-}
-
-/// Sees to it that [`exiting`] tells. To be called whenever initialisers have run: as handlers run in reverse, this one
-/// then comes before the destructors that those registered.
-pub(crate) fn arm_exit_flag() {
-    // SAFETY: the handler only stores to an atomic. That there is no room for it is all that can go wrong: then an open
-    // by such a destructor is not refused.
-    unsafe { libc::atexit(begin_to_exit) };
-}
-
-/// Whether the process has begun to exit.
-pub(crate) fn exiting() -> bool {
-    EXITING.load(Ordering::Acquire)
 }

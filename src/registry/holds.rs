@@ -1,0 +1,33 @@
+//! What keeps an instance from being unloaded, besides what is bound to it: a count of each.
+
+use crate::error::Holder;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What an instance is held by. Whoever counts up counts down again; nothing else is decided here.
+#[derive(Debug, Default)]
+pub(crate) struct Holds {
+    /// Handles ([`Library`](crate::Library)s) of it.
+    pub handles: AtomicUsize,
+    /// Whether it was ever opened by its own name: then it goes only if it is asked to.
+    pub opened: AtomicBool,
+    /// Whether its symbols' addresses were given to other images by `dlsym`.
+    pub lent: AtomicBool,
+    /// Destructors of thread-locals that threads have yet to run.
+    pub thread_destructors: AtomicUsize,
+    /// Calls that registered handlers of `fork`.
+    pub fork_handlers: AtomicUsize,
+    /// Keys of thread-specific data whose destructor lies in it.
+    pub keys: AtomicUsize,
+}
+
+impl Holds {
+    /// What there is now, apart from handles.
+    pub(crate) fn now(&self) -> Vec<Holder> {
+        let count = |count: &AtomicUsize| Some(count.load(Ordering::Acquire)).filter(|&count| count > 0);
+        let destructors = count(&self.thread_destructors).map(Holder::ThreadDestructors);
+        let handlers = count(&self.fork_handlers).map(Holder::ForkHandlers);
+        let keys = count(&self.keys).map(Holder::KeyDestructors);
+        let lent = self.lent.load(Ordering::Acquire).then_some(Holder::Symbols);
+        [destructors, handlers, keys, lent].into_iter().flatten().collect()
+    }
+}

@@ -1,0 +1,267 @@
+//! Functions of the C library through which an image leaves behind the address of its own code: destructors of
+//! thread-locals, handlers of `fork`, destructors of thread-specific data. An image that is unmapped while the C library
+//! still has one of these takes the process with it, so they are counted against their image, and
+//! [`Library::unload`](crate::Library::unload) asks for the counts.
+//!
+//! Imports of these names are bound to the functions here, which count and go on to the host's function of that name. Where
+//! the host has none, nothing is replaced (musl has no `__cxa_thread_atexit_impl`; libstdc++ makes do with a key there).
+//!
+//! **Whose it is.** The handle that C++ and Rust pass (`__dso_handle`) lies in the image that is meant, also where
+//! libstdc++ makes the call on its behalf; otherwise, the address of the function tells.
+//!
+//! **Thread-locals' destructors** are wrapped: the C library gets our function and a record, which counts down when the
+//! destructor has returned and keeps the image mapped until then, whatever happens. It is also told *our* handle in
+//! place of the image's, of which it knows nothing: glibc would count it against the executable.
+//!
+//! Invariant: an address in [`HOST`] is that of the host's function of that name, from an image that is never unloaded; a
+//! record is made by one call and consumed by the one call of its destructor.
+
+use super::host::HostImages;
+use crate::addr::RunAddr;
+use crate::plan::Query;
+use crate::registry::{Instance, REGISTRY};
+use crate::symbol::SymbolKind;
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The names, each with our function. The order is that of [`HOST`].
+const NAMES: [(&[u8], *const ()); 9] = [
+    (b"__cxa_thread_atexit_impl", thread_atexit::<0> as *const ()),
+    (b"__cxa_thread_atexit", thread_atexit::<1> as *const ()),
+    (b"__register_atfork", register_atfork as *const ()),
+    (b"pthread_atfork", pthread_atfork as *const ()),
+    (b"pthread_key_create", key_create::<4> as *const ()),
+    (b"__pthread_key_create", key_create::<5> as *const ()),
+    (b"tss_create", key_create::<6> as *const ()),
+    (b"pthread_key_delete", key_delete as *const ()),
+    (b"tss_delete", tss_delete as *const ()),
+];
+const REGISTER_ATFORK: usize = 2;
+const PTHREAD_ATFORK: usize = 3;
+const KEY_DELETE: usize = 7;
+const TSS_DELETE: usize = 8;
+
+/// The host's functions, null where it has none.
+static HOST: [AtomicPtr<()>; NAMES.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; NAMES.len()];
+static KNOWN: OnceLock<Vec<&'static [u8]>> = OnceLock::new();
+
+/// Looks for the host's functions: once, before anything is loaded.
+pub(crate) fn adopt(host: &HostImages) {
+    let found = NAMES.iter().zip(&HOST).filter_map(|(&(name, _), place)| {
+        let images = host.images.iter().filter(|image| image.global);
+        let (image, symbol) = { images }.find_map(|image| Some((image, image.find(&Query::by_name(name))?)))?;
+        let at = symbol.vm + image.bias();
+        let is_code = symbol.kind == SymbolKind::Code && image.is_code(at);
+        place.store(ptr::with_exposed_provenance_mut(at.0 as usize), Ordering::Release);
+        is_code.then_some(name)
+    });
+    let found = found.collect();
+    KNOWN.get_or_init(|| found);
+}
+
+/// The names that the host has.
+pub(crate) fn names() -> &'static [&'static [u8]] {
+    KNOWN.get().map_or(&[], Vec::as_slice)
+}
+
+/// Our function of that name.
+pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
+    let (_, function) = NAMES.iter().find(|(known, _)| *known == name)?;
+    names().contains(&name).then(|| RunAddr(function.expose_provenance() as u64))
+}
+
+fn host(index: usize) -> *const () {
+    HOST[index].load(Ordering::Acquire)
+}
+
+/// The image of ours that one of the addresses lies in: the first that does.
+fn owner(addresses: &[*const c_void]) -> Option<Arc<Instance>> {
+    addresses.iter().find_map(|address| Some(REGISTRY.at(RunAddr(address.addr() as u64))?.0))
+}
+
+type Destructor = unsafe extern "C" fn(*mut c_void);
+type ThreadAtExit = unsafe extern "C" fn(Destructor, *mut c_void, *const c_void) -> c_int;
+
+/// A destructor that a thread has yet to run.
+struct Pending {
+    destructor: Destructor,
+    object: *mut c_void,
+    owner: Arc<Instance>,
+}
+
+/// `__cxa_thread_atexit` and `__cxa_thread_atexit_impl`
+///
+/// # Safety
+/// `destructor` takes `object`, at the end of this thread.
+unsafe extern "C" fn thread_atexit<const INDEX: usize>(
+    destructor: Destructor,
+    object: *mut c_void,
+    dso: *const c_void,
+) -> c_int {
+    // SAFETY: the host's function of this name.
+    let register = unsafe { std::mem::transmute::<*const (), ThreadAtExit>(host(INDEX)) };
+    let Some(owner) = owner(&[dso, destructor as *const c_void]) else {
+        // SAFETY: the caller's promise.
+        return unsafe { register(destructor, object, dso) };
+    };
+    let count = |owner: &Instance| owner.holds.thread_destructors.fetch_add(1, Ordering::AcqRel);
+    count(&owner);
+    let pending = Box::into_raw(Box::new(Pending { destructor, object, owner }));
+    let own_handle: *const c_void = (&raw const HOST).cast();
+    // SAFETY: `run` takes such a record, once; the handle lies in the image that `run` lies in.
+    let result = unsafe { register(run, pending.cast(), own_handle) };
+    if result != 0 {
+        // SAFETY: the record was made above, and was not taken.
+        let pending = unsafe { Box::from_raw(pending) };
+        pending.owner.holds.thread_destructors.fetch_sub(1, Ordering::AcqRel);
+    }
+    result
+}
+
+/// Runs a destructor, and counts it off once it has returned.
+///
+/// # Safety
+/// `pending` is a record of [`thread_atexit`], which is given up.
+unsafe extern "C" fn run(pending: *mut c_void) {
+    // SAFETY: as the caller promises.
+    let pending = unsafe { Box::from_raw(pending.cast::<Pending>()) };
+    // SAFETY: who registered the destructor promised that it takes the object.
+    unsafe { (pending.destructor)(pending.object) };
+    pending.owner.holds.thread_destructors.fetch_sub(1, Ordering::AcqRel);
+}
+
+type Handler = Option<unsafe extern "C" fn()>;
+
+fn count_handlers(result: c_int, handlers: [Handler; 3], dso: *const c_void) -> c_int {
+    let [one, two, three] = handlers.map(|it| it.map_or(ptr::null(), |function| function as *const c_void));
+    if result == 0
+        && let Some(owner) = owner(&[dso, one, two, three])
+    {
+        owner.holds.fork_handlers.fetch_add(1, Ordering::AcqRel);
+    }
+    result
+}
+
+/// `__register_atfork`, which glibc's `pthread_atfork` calls
+///
+/// # Safety
+/// The handlers may be called at each `fork`.
+unsafe extern "C" fn register_atfork(prepare: Handler, parent: Handler, child: Handler, dso: *const c_void) -> c_int {
+    type Register = unsafe extern "C" fn(Handler, Handler, Handler, *const c_void) -> c_int;
+    // SAFETY: the host's function of this name.
+    let register = unsafe { std::mem::transmute::<*const (), Register>(host(REGISTER_ATFORK)) };
+    // SAFETY: the caller's promise.
+    let result = unsafe { register(prepare, parent, child, dso) };
+    count_handlers(result, [prepare, parent, child], dso)
+}
+
+/// `pthread_atfork`
+///
+/// # Safety
+/// The handlers may be called at each `fork`.
+unsafe extern "C" fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> c_int {
+    type Register = unsafe extern "C" fn(Handler, Handler, Handler) -> c_int;
+    // SAFETY: the host's function of this name.
+    let register = unsafe { std::mem::transmute::<*const (), Register>(host(PTHREAD_ATFORK)) };
+    // SAFETY: the caller's promise.
+    let result = unsafe { register(prepare, parent, child) };
+    count_handlers(result, [prepare, parent, child], ptr::null())
+}
+
+/// By key, the serial of the image that its destructor lies in. No system has more keys but macOS; one beyond counts for
+/// ever, since nobody would count it off.
+static KEYS: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+
+/// `pthread_key_create` and `tss_create`
+///
+/// # Safety
+/// `key` can be written to; the destructor takes what threads store under the key.
+unsafe extern "C" fn key_create<const INDEX: usize>(
+    key: *mut libc::pthread_key_t,
+    destructor: Option<Destructor>,
+) -> c_int {
+    type Create = unsafe extern "C" fn(*mut libc::pthread_key_t, Option<Destructor>) -> c_int;
+    // SAFETY: the host's function of this name.
+    let create = unsafe { std::mem::transmute::<*const (), Create>(host(INDEX)) };
+    // SAFETY: the caller's promise.
+    let result = unsafe { create(key, destructor) };
+    let Some(owner) = destructor.filter(|_| result == 0).and_then(|function| owner(&[function as *const c_void]))
+    else {
+        return result;
+    };
+    owner.holds.keys.fetch_add(1, Ordering::AcqRel);
+    // SAFETY: the call wrote the key there.
+    let key = unsafe { key.read() };
+    if let Some(place) = KEYS.get(key as usize) {
+        place.store(owner.serial, Ordering::Release);
+    }
+    result
+}
+
+fn count_off(key: libc::pthread_key_t) {
+    let Some(place) = KEYS.get(key as usize) else { return };
+    let serial = place.swap(0, Ordering::AcqRel);
+    let snapshot = REGISTRY.snapshot();
+    if let Some(owner) = snapshot.instances.iter().find(|instance| serial != 0 && instance.serial == serial) {
+        let keys: &AtomicUsize = &owner.holds.keys;
+        keys.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// `pthread_key_delete`. No destructor of the key runs from here on.
+///
+/// # Safety
+/// The host's function of that name has none.
+unsafe extern "C" fn key_delete(key: libc::pthread_key_t) -> c_int {
+    type Delete = unsafe extern "C" fn(libc::pthread_key_t) -> c_int;
+    // SAFETY: the host's function of this name.
+    let delete = unsafe { std::mem::transmute::<*const (), Delete>(host(KEY_DELETE)) };
+    // SAFETY: it takes any key.
+    let result = unsafe { delete(key) };
+    if result == 0 {
+        count_off(key);
+    }
+    result
+}
+
+/// `tss_delete`
+///
+/// # Safety
+/// `key` is one of `tss_create`.
+unsafe extern "C" fn tss_delete(key: libc::pthread_key_t) {
+    type Delete = unsafe extern "C" fn(libc::pthread_key_t);
+    // SAFETY: the host's function of this name.
+    let delete = unsafe { std::mem::transmute::<*const (), Delete>(host(TSS_DELETE)) };
+    // SAFETY: the caller's promise.
+    unsafe { delete(key) };
+    count_off(key);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_places_are_those_of_the_names() {
+        let places = [
+            (REGISTER_ATFORK, &b"__register_atfork"[..]),
+            (PTHREAD_ATFORK, b"pthread_atfork"),
+            (KEY_DELETE, b"pthread_key_delete"),
+            (TSS_DELETE, b"tss_delete"),
+        ];
+        for (index, name) in places {
+            assert_eq!(NAMES[index].0, name);
+        }
+    }
+
+    #[test]
+    fn the_host_has_them() {
+        adopt(&crate::runtime::host::images().expect("this process's own"));
+        for name in [&b"pthread_key_create"[..], b"pthread_key_delete"] {
+            assert!(names().contains(&name) && entry(name).is_some(), "{}", name.escape_ascii());
+        }
+        assert_eq!(entry(b"pthread_getspecific"), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! An open, backwards.
+
+use crate::support::passes_elsewhere;
+use crate::{answer, journal, mapped, open, unload};
+use sideload::{ErrorKind, Holder, Library, Loader, ledger};
+use std::path::Path;
+use test_fixtures::build;
+
+#[test]
+fn finalisers_run_once_and_in_reverse() {
+    if passes_elsewhere("unload::finalisers_run_once_and_in_reverse") {
+        return;
+    }
+    let path = build("unload_order").path;
+    let pad = open(path.with_file_name("libjournal.so"));
+    let before = ledger();
+    for round in 1..=3 {
+        let library = open(&path);
+        assert_eq!(answer(&library), 42);
+        assert!(mapped(&path) > 0);
+        unload(library).expect("nothing holds it");
+        assert_eq!(journal(&pad), "ofad".repeat(round));
+        assert_eq!((mapped(&path), ledger()), (0, before));
+    }
+}
+
+/// The instances there are, by the files that are mapped.
+fn loaded(folder: &Path, names: &[&str]) -> Vec<String> {
+    names.iter().filter(|name| mapped(&folder.join(name)) > 0).map(|name| (*name).to_owned()).collect()
+}
+
+const DIAMOND: &[&str] =
+    &["libinit_diamond.so", "libdiamond_left.so", "libdiamond_right.so", "libdiamond_base.so", "libjournal.so"];
+
+#[test]
+fn what_was_loaded_for_its_sake_goes_with_it() {
+    if passes_elsewhere("unload::what_was_loaded_for_its_sake_goes_with_it") {
+        return;
+    }
+    let path = build("init_diamond").path;
+    let folder = path.parent().expect("a file").to_owned();
+    let before = ledger();
+
+    let top = open(&path);
+    assert_eq!(loaded(&folder, DIAMOND), DIAMOND);
+    unload(top).expect("nothing holds it");
+    assert_eq!((loaded(&folder, DIAMOND), ledger()), (Vec::new(), before));
+
+    // One that was opened by its name stays, even if nobody has a handle any more.
+    drop(open(folder.join("libdiamond_left.so")));
+    unload(open(&path)).expect("nothing holds it");
+    let left = ["libdiamond_left.so", "libdiamond_base.so", "libjournal.so"];
+    assert_eq!(loaded(&folder, DIAMOND), left);
+
+    // And what others need does not go before them.
+    let base = open(folder.join("libdiamond_base.so"));
+    let refused = unload(base).expect_err("the left needs it");
+    let needs_it = Holder::Dependant(folder.join("libdiamond_left.so").display().to_string());
+    assert!(
+        matches!(refused.error().kind(), ErrorKind::StillLive(holders) if *holders == [needs_it.clone()]),
+        "{refused}"
+    );
+    drop(refused.into_library());
+    unload(open(folder.join("libdiamond_left.so"))).expect("nothing holds it");
+    assert_eq!(loaded(&folder, DIAMOND), ["libdiamond_base.so", "libjournal.so"]);
+    unload(open(folder.join("libdiamond_base.so"))).expect("nothing holds it any more");
+    assert_eq!((loaded(&folder, DIAMOND), ledger()), (Vec::new(), before));
+}
+
+#[test]
+fn a_definition_binds_without_a_need() {
+    if passes_elsewhere("unload::a_definition_binds_without_a_need") {
+        return;
+    }
+    // The library finds what it needs in the global scope, and does not say from which file.
+    let path = build("gnu_unique").path;
+    let provider = crate::try_open(&Loader::new().global(true), path.with_file_name("libgnu_unique_peer.so"));
+    let provider = provider.expect("a sound fixture");
+    let needs_nothing = Loader::new().edit_plans(|_, plan| plan.needs.retain(|need| !need.name.ends_with(b"peer.so")));
+    let library = crate::try_open(&needs_nothing, &path).expect("a sound fixture");
+    let refused = unload(provider).expect_err("its symbols are in use");
+    let path = library.path().to_owned();
+    let is_bound =
+        |kind: &ErrorKind| matches!(kind, ErrorKind::StillLive(all) if all.contains(&Holder::Dependant(path)));
+    assert!(is_bound(refused.error().kind()), "{refused}");
+    let provider = refused.into_library().expect("nothing was finalised");
+    assert_eq!(answer(&library), 42);
+    unload(library).expect("nothing holds it");
+    unload(provider).expect("nothing holds it any more");
+}
+
+#[test]
+fn what_a_finaliser_leaves_behind_keeps_it_mapped() {
+    if passes_elsewhere("unload::what_a_finaliser_leaves_behind_keeps_it_mapped") {
+        return;
+    }
+    let path = build("late_destructor").path;
+    let before = ledger();
+    let library = open(&path);
+    let once = mapped(&path);
+    unload(library).expect_err("as below: this thread's destructor is left");
+    // In a thread of its own, at whose end the destructor runs.
+    let work = || {
+        let library = open(build("late_destructor").path);
+        assert_eq!(answer(&library), 42);
+        let poisoned = unload(library).expect_err("a destructor is left");
+        let text = poisoned.to_string();
+        assert!(poisoned.error().is_poisoned());
+        let expected = "still in use: 1 destructor of thread-locals still to run; its code has run, so it stays mapped";
+        assert!(text.ends_with(expected), "{text}");
+        assert!(poisoned.into_library().is_none());
+    };
+    std::thread::spawn(work).join().expect("the destructor's code is still there");
+    assert_eq!(mapped(&path), once * 2, "both stay");
+    assert_eq!(ledger().instances, before.instances, "nobody can open them");
+    let again = open(&path);
+    assert_eq!(answer(&again), 42);
+    assert_eq!(mapped(&path), once * 3, "a new one");
+}
+
+#[test]
+fn an_image_of_the_host_stays() {
+    // SAFETY: libc is initialised already.
+    let libc = unsafe { Library::open("libc.so.6") }.expect("every process has it");
+    let refused = unload(libc).expect_err("it is the host's");
+    assert!(refused.to_string().ends_with("unload: still in use: it belongs to the host process"), "{refused}");
+    assert!(refused.into_library().is_some());
+}
