@@ -78,7 +78,8 @@ fn a_group_that_waited_in_vain_is_undone() {
         initialised_by(nothing).wait_limit(limit).edit_plans(move |name, plan| {
             if name == own.to_str().expect("text") {
                 let name = need.as_os_str().as_encoded_bytes().to_vec();
-                plan.needs.push(sideload::plan::Need { name });
+                let kind = sideload::plan::NeedKind::Required;
+                plan.needs.push(sideload::plan::Need { name, kind });
             }
         })
     };
