@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 impl Loader {
-    /// Adds plugins that are linked into this program, for [`Loader::open_linked`]. `sideload static` writes the list.
+    /// Adds plugins that are linked into this program, for [`Loader::open_linked`].
     #[must_use]
     pub fn linked(mut self, plugins: &[&'static LinkedPlugin]) -> Loader {
         self.plugins.linked.extend_from_slice(plugins);

@@ -11,7 +11,7 @@ type Case = (&'static str, fn(&mut Vec<u8>), &'static str);
 
 const CASES: &[Case] = &[
     ("empty.so", |bytes| bytes.clear(), "find: not a shared object: the file is empty"),
-    ("cut_short.so", |bytes| bytes.truncate(40), "plan: not a shared object: an ELF file cut off inside its header"),
+    ("cut_short.so", |bytes| bytes.truncate(40), "plan: not a shared object: a file cut off inside its header"),
     (
         "script.so",
         |bytes| *bytes = b"/* GNU ld script */\nGROUP ( libc.so.6 )\n".to_vec(),
