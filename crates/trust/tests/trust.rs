@@ -8,6 +8,10 @@ use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Held by each test that opens: [`refused`] counts what the whole process holds.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// A copy of a plugin, in a folder that only its owner may write.
 fn plugin() -> (tempfile::TempDir, PathBuf) {
@@ -43,6 +47,7 @@ fn sign(keys: &KeyPair, path: &Path, comment: &str) {
 
 #[test]
 fn the_first_rule_that_matches_decides_and_the_default_is_no() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (folder, path) = plugin();
     let hash = sha256(&fs::read(&path).expect("ours"));
     let folder = folder.path().canonicalize().expect("ours");
@@ -69,6 +74,7 @@ fn the_first_rule_that_matches_decides_and_the_default_is_no() {
 
 #[test]
 fn a_signature_is_of_the_key_the_bytes_and_the_name() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (_folder, path) = plugin();
     let keys = KeyPair::generate_unencrypted_keypair().expect("a key");
     let other = KeyPair::generate_unencrypted_keypair().expect("a key");
