@@ -64,6 +64,10 @@ pub(crate) fn watch_this_thread() {
 }
 
 /// The same when the process starts, which is in its first thread, unless this library was opened later.
+#[cfg_attr(
+    any(target_env = "musl", target_vendor = "apple"),
+    allow(dead_code, reason = "their initialisers are not called with what ours asks for, so there is none")
+)]
 pub(super) fn watch_from_the_start() {
     IS_FIRST.set(is_first_thread());
     watch_this_thread();
