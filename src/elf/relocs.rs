@@ -76,16 +76,11 @@ fn named(kind: ErrorKind, tables: &Tables, file: &[u8], symbol: u32) -> ErrorKin
     ErrorKind::Unsupported { what, place, symbol: name.map(|name| Name(name).to_string()) }
 }
 
+/// An entry of `RELA`: one of `REL`, and the addend.
 #[inline]
 fn decode(entry: &[u8; 24]) -> Relocation {
-    let (words, _) = entry.as_chunks::<8>();
-    let info = u64::from_le_bytes(words[1]);
-    Relocation {
-        place: VmAddr(u64::from_le_bytes(words[0])),
-        r_type: info as u32,
-        symbol: (info >> 32) as u32,
-        addend: i64::from_le_bytes(words[2]),
-    }
+    let [head @ .., a, b, c, d, e, f, g, h] = entry;
+    Relocation { addend: i64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), ..without_addend(head) }
 }
 
 /// An entry of `REL`: its addend is what the file holds at the place.
