@@ -21,6 +21,8 @@ pub(crate) fn ci(skip_cross: bool) -> Vec<Step> {
         Step::new("lint", cargo("clippy --workspace --all-targets -- -D warnings")),
         // The README's command, word for word: what we tell people to run is what is checked.
         Step::new("test", cargo("test")),
+        // The README's main job, in the profile that is built already: that `cargo run` finds its binary by itself.
+        Step::new("run", cargo("run -- call libz.so.1 zlibVersion --returns str")),
         Step::new("test what no user runs", cargo("test --package xtask --package test-fixtures")),
         model_step(),
         Step::new("docs", docs()),
