@@ -21,7 +21,7 @@ use crate::sync::checked;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The largest span that is mapped unless told otherwise.
@@ -300,6 +300,8 @@ impl Loader {
     /// Whatever is not found, malformed, refused or undefined.
     pub fn link(&self, source: impl Into<Source>) -> Result<Link, Error> {
         let source = source.into();
+        #[cfg(not(loom))]
+        crate::runtime::fork::arm();
         host::watch_this_thread();
         if host::exiting() {
             return Err(ErrorKind::Exiting.at(source.to_string(), Stage::Find));
@@ -481,16 +483,16 @@ impl Link {
     }
 }
 
-/// Once per process, before anything is loaded.
+/// Before anything is loaded. Threads that open for the first time at the same time may each do it: all of this can be
+/// done twice, and a `Once` that a fork finds half done would never end in the child.
 fn prepare(host: &HostImages) {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        #[cfg(not(loom))]
-        crate::runtime::fork::arm();
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.load(Ordering::Acquire) {
         host::arm_finalizers();
         image::adopt_get_addr(host);
         counted::adopt(host);
-    });
+        DONE.store(true, Ordering::Release);
+    }
 }
 
 /// The instance of that serial, who opened it, and so on: the one that calls `dlopen` first.

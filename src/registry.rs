@@ -179,6 +179,12 @@ impl Phase {
         REGISTRY.end(lock(&REGISTRY.state), |task| self.is_its(task.subject));
     }
 
+    /// Whether any thread is in the middle of it.
+    #[cfg(not(loom))]
+    pub(crate) fn is_running(&self, state: &State<Instance>) -> bool {
+        state.turns.find(|subject| self.is_its(subject)).is_some()
+    }
+
     /// Whether this thread is in the middle of it.
     pub(crate) fn is_running_here(&self) -> bool {
         lock(&REGISTRY.state).turns.find(|subject| self.is_its(subject)).is_some_and(|it| it.owner == thread_id())
@@ -495,9 +501,17 @@ impl<T: Listed> Registry<T> {
         lock(&self.state).turns.count(|subject| matches!(subject, Subject::File(_)))
     }
 
+    /// Whether another thread runs finalisers.
+    #[cfg(not(loom))]
+    pub(crate) fn others_finalize(&self) -> bool {
+        let others = |task: &Task| matches!(task.subject, Subject::Leave(_)) && task.owner != thread_id();
+        lock(&self.state).turns.any(others)
+    }
+
     /// In a child that was just forked: nobody goes on with what other threads were at.
     #[cfg(not(loom))]
     pub(crate) fn abandon(&self, state: &mut State<T>) {
+        self.list.forget_readers();
         let snapshot = self.snapshot();
         state.turns.end_others(thread_id(), |subject| {
             if let Subject::Init(serial) | Subject::Leave(serial) = subject

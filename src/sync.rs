@@ -1,11 +1,84 @@
 //! Locks; and the synchronisation that the registry uses, in one place, so that a model checker's can take its place.
 
-pub(crate) use std::sync::Mutex;
-use std::sync::{MutexGuard, PoisonError};
+pub(crate) use std::sync::{Mutex, MutexGuard};
+use std::sync::{OnceLock, PoisonError};
 
 /// Locks, whether or not a thread panicked while it held the lock: what it guards is changed in single steps.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A value that is made when it is first asked for, and stays.
+///
+/// As `OnceLock`, but no fork finds one half made, for which the child would wait for ever: a value is made without any
+/// lock and put into its place under one that a fork waits for ([`putting`]). The price: two threads that ask at the same
+/// time may both make one, of which one is not used.
+#[derive(Debug)]
+pub(crate) struct Lazy<T>(OnceLock<T>);
+
+static PUTTING: Mutex<()> = Mutex::new(());
+
+/// Keeps every [`Lazy`] as it is: all of them are made or not begun. Nobody takes another lock while holding this one.
+pub(crate) fn putting() -> MutexGuard<'static, ()> {
+    lock(&PUTTING)
+}
+
+impl<T> Lazy<T> {
+    pub(crate) const fn new() -> Lazy<T> {
+        Lazy(OnceLock::new())
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    /// The value, which `make` makes if there is none; `unused` gets one that came too late.
+    pub(crate) fn get_or_make(&self, make: impl FnOnce() -> T, unused: impl FnOnce(T)) -> &T {
+        if let Some(value) = self.0.get() {
+            return value;
+        }
+        let mut made = Some(make());
+        let value = {
+            let _turn = putting();
+            self.0.get_or_init(|| made.take().expect("invariant: the closure is called once"))
+        };
+        made.map(unused);
+        value
+    }
+
+    /// The same for a value that needs nothing but to be dropped.
+    pub(crate) fn get_or(&self, make: impl FnOnce() -> T) -> &T {
+        self.get_or_make(make, drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn one_value_is_kept_and_the_others_are_told() {
+        let (lazy, both) = (Lazy::new(), Barrier::new(2));
+        let ask = |number: u32| {
+            let mut unused = None;
+            let kept = *lazy.get_or_make(
+                || {
+                    both.wait();
+                    number
+                },
+                |late| unused = Some(late),
+            );
+            (kept, unused)
+        };
+        let (one, two) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| ask(1));
+            (ask(2), other.join().expect("no panic"))
+        });
+        assert_eq!(one.0, two.0);
+        assert_eq!(one.1.xor(two.1), Some(3 - one.0), "{one:?} {two:?}");
+        assert_eq!(lazy.get_or(|| unreachable!()), &one.0);
+    }
 }
 
 /// What `loom` can take the place of: see `registry/tests.rs`.

@@ -10,7 +10,7 @@ mod init;
 mod linked;
 mod manifest;
 mod options;
-mod state;
+pub(crate) mod state;
 mod table;
 
 pub use identity::{BuildPolicy, RowDifference, Strictness};
@@ -348,7 +348,8 @@ impl Loader {
         match state.outcome.get() {
             Some(Err(reason)) => Err(at(ErrorKind::Poisoned { reason: reason.clone() })),
             Some(Ok(())) => Ok(Plugin { state }),
-            None => Err(at(ErrorKind::OtherFailed { reason: "the process has forked since".into() })),
+            // Whoever ends the phase has noted how, and a fork notes it for those that it leaves behind.
+            None => Err(at(ErrorKind::OtherFailed { reason: "its init functions came to no end".into() })),
         }
     }
 

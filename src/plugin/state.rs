@@ -6,8 +6,8 @@ use super::table::Table;
 use crate::error::ErrorKind;
 use crate::library::Library;
 use crate::link::FileStamp;
-use crate::registry::{Member, Phase};
-use crate::sync::{Mutex, lock};
+use crate::registry::{self, Instance, Member, Phase};
+use crate::sync::{Mutex, MutexGuard, lock};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -55,6 +55,12 @@ impl State {
         self.is_current.load(Ordering::Acquire) && !matches!(self.outcome.get(), Some(Err(_)))
     }
 
+    /// Notes how its init functions ended; what was noted first stays. Under the lock, so that no fork finds it half done.
+    fn settle(&self, outcome: Result<(), String>) {
+        let _plugins = lock(&PLUGINS);
+        let _ = self.outcome.set(outcome);
+    }
+
     /// The bytes of its file, as of when it was opened.
     fn bytes(&self) -> &[u8] {
         match self.library.root() {
@@ -90,19 +96,37 @@ impl Running<'_> {
             let retired = |state: &&Arc<State>| state.about.path == *path && state.generation < self.0.generation;
             lock(&PLUGINS).iter().filter(retired).for_each(|old| old.is_current.store(false, Ordering::Release));
         }
-        let _ = self.0.outcome.set(result.as_ref().copied().map_err(ToString::to_string));
+        self.0.settle(result.as_ref().copied().map_err(ToString::to_string));
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         // The first value stays: this is only for a panic.
-        let _ = self.0.outcome.set(Err("its initialisation was interrupted by a panic".into()));
+        self.0.settle(Err("its initialisation was interrupted by a panic".into()));
         self.0.init.finish();
     }
 }
 
 static PLUGINS: Mutex<Vec<Arc<State>>> = Mutex::new(Vec::new());
+
+/// The lock of the list. Nobody takes another one of this library's while holding it.
+pub(crate) type Lock = MutexGuard<'static, Vec<Arc<State>>>;
+
+/// Keeps the list as it is.
+pub(crate) fn hold() -> Lock {
+    lock(&PLUGINS)
+}
+
+/// In a child that was just forked: nobody goes on with the init functions that other threads were at. `registry` has
+/// ended what those were at.
+#[cfg(not(loom))]
+pub(crate) fn abandon(plugins: &Lock, registry: &registry::State<Instance>) {
+    const WHY: &str = "another thread was running its init functions when the process forked";
+    for state in plugins.iter().filter(|state| state.outcome.get().is_none() && !state.init.is_running(registry)) {
+        let _ = state.outcome.set(Err(WHY.into()));
+    }
+}
 
 /// The state of an instance: the one that is there, or the one that `make` makes, which this thread then has to
 /// initialise. `make` gets its generation.

@@ -80,6 +80,12 @@ impl<T> Published<T> {
         if self.is_quiet() { std::mem::take(&mut retired.0) } else { Vec::new() }
     }
 
+    /// In a child that was just forked: whoever was entering does not exist here.
+    #[cfg(not(loom))]
+    pub(crate) fn forget_readers(&self) {
+        self.entering.store(0, Ordering::Release);
+    }
+
     fn is_quiet(&self) -> bool {
         self.entering.fetch_add(0, Ordering::AcqRel) == 0
     }

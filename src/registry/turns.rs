@@ -85,6 +85,11 @@ impl Turns {
         self.tasks.iter().find(|task| wanted(task.subject)).copied()
     }
 
+    #[cfg(not(loom))]
+    pub(crate) fn any(&self, wanted: impl Fn(&Task) -> bool) -> bool {
+        self.tasks.iter().any(wanted)
+    }
+
     pub(crate) fn count(&self, wanted: impl Fn(Subject) -> bool) -> usize {
         self.tasks.iter().filter(|task| wanted(task.subject)).count()
     }

@@ -21,10 +21,11 @@ use crate::addr::RunAddr;
 use crate::plan::Query;
 use crate::registry::{Instance, REGISTRY};
 use crate::symbol::SymbolKind;
+use crate::sync::Lazy;
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 /// The names, each with our function. The order is that of [`HOST`].
 const NAMES: [(&[u8], *const ()); 9] = [
@@ -45,9 +46,9 @@ const TSS_DELETE: usize = 8;
 
 /// The host's functions, null where it has none.
 static HOST: [AtomicPtr<()>; NAMES.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; NAMES.len()];
-static KNOWN: OnceLock<Vec<&'static [u8]>> = OnceLock::new();
+static KNOWN: Lazy<Vec<&'static [u8]>> = Lazy::new();
 
-/// Looks for the host's functions: once, before anything is loaded.
+/// Looks for the host's functions: before anything is loaded.
 pub(crate) fn adopt(host: &HostImages) {
     let found = NAMES.iter().zip(&HOST).filter_map(|(&(name, _), place)| {
         let images = host.images.iter().filter(|image| image.global);
@@ -57,8 +58,7 @@ pub(crate) fn adopt(host: &HostImages) {
         place.store(ptr::with_exposed_provenance_mut(at.0 as usize), Ordering::Release);
         is_code.then_some(name)
     });
-    let found = found.collect();
-    KNOWN.get_or_init(|| found);
+    KNOWN.get_or(|| found.collect());
 }
 
 /// The names that the host has.

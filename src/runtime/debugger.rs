@@ -26,7 +26,7 @@ use crate::link::LinkedModule;
 use std::ffi::CString;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// `RT_CONSISTENT`, `RT_ADD`, `RT_DELETE`.
 const CONSISTENT: u32 = 0;
@@ -64,18 +64,23 @@ struct List {
     host: Chain,
 }
 
-/// `None` where there is no chain; set at the first open.
-static LIST: OnceLock<Option<List>> = OnceLock::new();
+/// What the lock is for.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Set at the first open; `Some(None)` where there is no chain.
+    list: Option<Option<List>>,
+    /// The nodes that are in the list, in its order.
+    nodes: Vec<Arc<Node>>,
+}
 
-/// The nodes that are in the list, in its order.
-static LISTED: Mutex<Vec<Arc<Node>>> = Mutex::new(Vec::new());
+static STATE: Mutex<State> = Mutex::new(State { list: None, nodes: Vec::new() });
 
 /// The lock of the list. Nobody takes the registry's while holding this one.
-pub(crate) type Lock = MutexGuard<'static, Vec<Arc<Node>>>;
+pub(crate) type Lock = MutexGuard<'static, State>;
 
 /// Keeps the list as it is.
 pub(crate) fn lock() -> Lock {
-    LISTED.lock().unwrap_or_else(PoisonError::into_inner)
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug)]
@@ -125,17 +130,18 @@ impl Drop for Entry {
 
 /// How many images debuggers know now.
 pub(crate) fn listed() -> usize {
-    lock().len()
+    lock().nodes.len()
 }
 
 /// Tells debuggers of images that are mapped and relocated.
 pub(crate) fn announce<'e>(host: &HostImages, entries: impl Iterator<Item = &'e Entry>) {
-    let Some(list) = LIST.get_or_init(|| List::new(host.debugged()?)) else { return };
     let mut entries = entries.peekable();
     if entries.peek().is_none() {
         return;
     }
-    let mut listed = lock();
+    let mut state = lock();
+    let State { list, nodes: listed } = &mut *state;
+    let Some(list) = list.get_or_insert_with(|| Some(List::new(host.debugged()?))) else { return };
     list.begin(ADD);
     for Entry(node) in entries {
         let place = match listed.last() {
@@ -153,8 +159,8 @@ pub(crate) fn announce<'e>(host: &HostImages, entries: impl Iterator<Item = &'e 
 
 /// Takes images out of the debuggers' list, before they are unmapped: the breakpoints in them go then.
 pub(crate) fn withdraw<'e>(entries: impl IntoIterator<Item = &'e Entry>) {
-    let Some(Some(list)) = LIST.get() else { return };
-    let mut listed = lock();
+    let mut state = lock();
+    let State { list: Some(Some(list)), nodes: listed } = &mut *state else { return };
     let mut begun = false;
     for Entry(node) in entries {
         let Some(at) = listed.iter().position(|known| Arc::ptr_eq(known, node)) else { continue };
@@ -176,7 +182,7 @@ pub(crate) fn withdraw<'e>(entries: impl IntoIterator<Item = &'e Entry>) {
 }
 
 impl List {
-    fn new(host: Chain) -> Option<List> {
+    fn new(host: Chain) -> List {
         let debug = Debug {
             version: 2,
             map: AtomicU64::new(0),
@@ -185,7 +191,7 @@ impl List {
             loader: 0,
             next: AtomicU64::new(0),
         };
-        Some(List { debug: Box::leak(Box::new(debug)), host })
+        List { debug: Box::leak(Box::new(debug)), host }
     }
 
     /// The list is about to change. (Each time it is made sure that it is in the chain: glibc appends to the chain under

@@ -41,6 +41,7 @@ use self::section::{Header, Record, Section, View, is_last, rebase, walk};
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
 use crate::platform::unix;
+use crate::sync::{Mutex, MutexGuard, lock};
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr;
@@ -222,12 +223,21 @@ impl Frames {
     }
 }
 
+/// Held while an unwinder's functions are called: they take a lock of its own, and a fork must not find that taken.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Keeps what is registered as it is.
+pub(crate) fn hold() -> MutexGuard<'static, ()> {
+    lock(&TURN)
+}
+
 /// Values of [`Frames`] that exist.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 impl Drop for Frames {
     fn drop(&mut self) {
         LIVE.fetch_sub(1, Ordering::Relaxed);
+        let _turn = hold();
         for (unwinder, given) in self.registered.iter().rev() {
             for &frames in given.iter().rev() {
                 // SAFETY: exactly what was registered, and still as it was then.
@@ -285,6 +295,7 @@ impl Checked {
     /// The section, or the copy, is unchanged until the result is dropped.
     unsafe fn announce(self, unwinders: &[Unwinder]) -> Frames {
         let mut registered = Vec::with_capacity(unwinders.len());
+        let _turn = hold();
         for &unwinder in unwinders {
             let given = match unwinder.kind {
                 UnwinderKind::PerSection => vec![self.at],

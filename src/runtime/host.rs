@@ -42,12 +42,13 @@ use crate::addr::{RunAddr, VmAddr};
 use crate::error::ErrorKind;
 use crate::plan::Query;
 use crate::symbol::{HostId, Provider};
+use crate::sync::Lazy;
 pub(crate) use chain::Chain;
 use chain::Link;
 use image::Sketch;
 use origin::Origin;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use vanishing::with_care;
 
 /// The images of the process at one moment. A [`HostId`] is an index into them, and means nothing in another snapshot.
@@ -58,7 +59,7 @@ pub(crate) struct HostImages {
     needs: Vec<Vec<Provider>>,
     /// How many at the beginning of the list never go away.
     permanent: usize,
-    tls: OnceLock<Vec<HostTls>>,
+    tls: Lazy<Vec<HostTls>>,
 }
 
 /// Where the initial bytes of some static thread-locals are.
@@ -72,7 +73,7 @@ pub(crate) struct StaticPlace {
     pub(crate) align: u64,
 }
 
-static ORIGIN: OnceLock<Origin> = OnceLock::new();
+static ORIGIN: Lazy<Origin> = Lazy::new();
 static CURRENT: Mutex<Option<Arc<HostImages>>> = Mutex::new(None);
 
 /// The images of the process now. As long as the system loader neither adds nor removes any, this is the same snapshot.
@@ -97,10 +98,19 @@ fn origin() -> Result<&'static Origin, ErrorKind> {
         return Ok(origin);
     }
     let origin = Origin::find()?;
-    Ok(ORIGIN.get_or_init(|| origin))
+    Ok(ORIGIN.get_or(|| origin))
 }
 
-/// Waits for another thread that reads the list, but not for ever: it may not exist in a child that was just forked.
+/// The lock of what is known of the host.
+pub(crate) type Lock = MutexGuard<'static, Option<Arc<HostImages>>>;
+
+/// Keeps what is known as it is.
+pub(crate) fn hold() -> Lock {
+    crate::sync::lock(&CURRENT)
+}
+
+/// Waits for another thread that reads the list, but not for ever: it may not exist in a child that was forked before
+/// our handlers were there.
 fn lock() -> Option<MutexGuard<'static, Option<Arc<HostImages>>>> {
     const SPINS: u32 = 100_000;
     for _ in 0..SPINS {
@@ -166,7 +176,7 @@ impl HostImages {
         let images = drafts.into_iter().enumerate().map(finish).collect();
         let providers = |needs: Vec<_>| needs.into_iter().map(|index| Provider::Host(HostId(index as u16))).collect();
         let needs = needs.into_iter().map(providers).collect();
-        HostImages { images, needs, permanent: startup, tls: OnceLock::new() }
+        HostImages { images, needs, permanent: startup, tls: Lazy::new() }
     }
 
     fn are_current(&self, links: &[Link]) -> bool {
@@ -219,7 +229,7 @@ impl HostImages {
     /// Where each thread has the thread-locals of an image, as far as that can be found out; `None` if it has none.
     pub(crate) fn tls_of(&self, index: usize) -> Option<HostTls> {
         self.images.get(index)?.thread_locals()?;
-        self.tls.get_or_init(|| tls::read_back(self)).get(index).copied()
+        self.tls.get_or(|| tls::read_back(self)).get(index).copied()
     }
 
     /// The place of what every thread has at `offset` from its thread pointer, in the initial bytes of an image that is

@@ -35,7 +35,8 @@
 //! retired (or, for an id that is retired, until the thread next makes a block, or ends). A row of [`MODULES`] is
 //! written only between its claim and its publication, and read only where its id was seen first.
 //!
-//! Nothing here locks, so a `fork` at any moment leaves the child a working copy. A signal handler may use a variable
+//! No access locks, so a `fork` at any moment leaves the child a working copy. (The reserve of static blocks has a lock,
+//! which a `fork` waits for.) A signal handler may use a variable
 //! that its thread has used before; as with glibc's own lazily made blocks, not one that its thread is just making.
 //! **Static blocks.** Code of the initial-exec model wants a module's block at the same offset in every thread. Such a
 //! module gets a slice of a reserve in our own static thread-locals ([`reserve`]), before any thread has a block of it:
@@ -45,6 +46,7 @@
 
 mod arena;
 mod descriptor;
+mod end;
 mod fixed;
 mod present;
 mod reserve;
@@ -54,17 +56,15 @@ pub(crate) use self::descriptor::Descriptors;
 pub use self::reserve::StaticTls;
 
 use self::arena::{Arena, Mapping};
+use self::end::exit_key;
 pub(crate) use self::present::block;
-use self::reserve::Slice;
+pub(crate) use self::reserve::{Lock, hold};
 use crate::addr::{Bias, RunAddr};
 use crate::error::ErrorKind;
 use crate::plan::TlsTemplate;
-use crate::sync::Mutex;
 use std::cell::Cell;
-use std::ffi::c_void;
 use std::fmt::Write;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Set in every id of ours; the system counts its modules from 1.
@@ -86,8 +86,6 @@ const SUPPORTED: bool = cfg!(all(target_arch = "x86_64", not(target_vendor = "ap
 #[derive(Debug)]
 pub(crate) struct ModuleTls {
     id: u64,
-    /// Where its block is in every thread, if it is at the same place in all.
-    fixed: Mutex<Option<Slice>>,
     /// For the message when a thread gets no memory; the module's row points to it.
     _name: Box<str>,
 }
@@ -132,7 +130,7 @@ impl ModuleTls {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let id = TAG | SERIAL.fetch_add(1, Ordering::Relaxed) << POSITION_BITS | (position as u64 + 1);
         module.id.store(id, Ordering::Release);
-        Ok(ModuleTls { id, fixed: Mutex::new(None), _name: name })
+        Ok(ModuleTls { id, _name: name })
     }
 
     fn row(&self) -> &'static Module {
@@ -151,7 +149,7 @@ impl ModuleTls {
 
     /// Bytes of static thread-locals that modules have now.
     pub(crate) fn fixed_bytes() -> usize {
-        Slice::taken()
+        hold().taken()
     }
 
     /// Modules that have an id now.
@@ -162,7 +160,11 @@ impl ModuleTls {
 
 impl Drop for ModuleTls {
     fn drop(&mut self) {
+        let fixed = self.offset();
         self.row().id.store(FREE, Ordering::Release);
+        if let Some(offset) = fixed {
+            hold().give_back(offset);
+        }
     }
 }
 
@@ -571,47 +573,14 @@ impl Slot {
     }
 }
 
-/// The pthread key whose destructor frees a thread's blocks; made once, with the first module.
-fn exit_key() -> Result<libc::pthread_key_t, ErrorKind> {
-    static KEY: OnceLock<Result<libc::pthread_key_t, i32>> = OnceLock::new();
-    let made = KEY.get_or_init(|| {
-        let mut key = 0;
-        // SAFETY: the destructor takes what `Thread::current` stores under the key.
-        match unsafe { libc::pthread_key_create(&raw mut key, Some(leave)) } {
-            0 => Ok(key),
-            error => Err(error),
-        }
-    });
-    let system = |error| std::io::Error::from_raw_os_error(error);
-    made.map_err(|error| ErrorKind::System { call: "pthread_key_create", size: 0, source: system(error) })
-}
-
-/// Rounds of key destructors that a thread's end has: POSIX asks for 4 at least, and every system has just that.
-const ROUNDS: u32 = 4;
-
-/// The key's destructor: stays on until the last round, then frees.
-unsafe extern "C" fn leave(thread: *mut c_void) {
-    let thread = thread.cast::<Thread>();
-    // SAFETY: the key holds this thread's own state, which only this function frees.
-    let rounds = unsafe {
-        (*thread).rounds += 1;
-        (*thread).rounds
-    };
-    // SAFETY: the key is live for the rest of the process.
-    let stay = |key| unsafe { libc::pthread_setspecific(key, thread.cast()) } == 0;
-    if rounds == ROUNDS || !exit_key().is_ok_and(stay) {
-        THREAD.set(ptr::null_mut());
-        // SAFETY: the fast path does not find it any more, and all destructors that could use a block have run.
-        unsafe { Thread::free(thread) };
-    }
-}
-
 #[cfg(test)]
 #[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
 mod tests {
     use super::arena::{CHUNK, MAPPED};
+    use super::end::ROUNDS;
     use super::*;
     use crate::addr::VmRange;
+    use std::ffi::c_void;
     use std::sync::{Barrier, Mutex, PoisonError};
     use std::thread;
 

@@ -1,38 +1,14 @@
 //! A process with threads that forks: the child has one of them.
 
-use crate::support::passes_elsewhere;
+use crate::support::fork::in_forked_child;
+use crate::support::{Child, argument, in_parallel, passes_elsewhere, text_argument};
 use crate::{answer, fixture, initialised, initialised_by, open, try_open};
 use sideload::{Loader, ledger};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
-
-/// Runs `work` in a forked child, and returns its exit status; `None` if it did not end in time.
-fn in_forked_child(work: impl FnOnce() -> i32) -> Option<i32> {
-    // SAFETY: the child runs the work, which is what this test is about, and leaves without running anything else.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "{}", std::io::Error::last_os_error());
-    if child == 0 {
-        let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(101);
-        // SAFETY: always allowed.
-        unsafe { libc::_exit(code) };
-    }
-    let started = Instant::now();
-    let mut status = 0;
-    // SAFETY: it is our child; the status is ours.
-    while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
-        if started.elapsed() > Duration::from_secs(30) {
-            // SAFETY: it is our child and has not been waited for.
-            unsafe { libc::kill(child, libc::SIGKILL) };
-            // SAFETY: as above.
-            unsafe { libc::waitpid(child, &raw mut status, 0) };
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status))
-}
+use test_fixtures::build;
 
 static RUNS: Barrier = Barrier::new(2);
 static FORKED: Barrier = Barrier::new(2);
@@ -70,28 +46,87 @@ fn a_child_opens_what_another_thread_was_initialising() {
     });
 }
 
-/// The same with a lock in the way: a thread opens and unloads all the time while the process forks.
+/// The same with locks in the way: threads open and unload all the time while the process forks.
 #[test]
 fn a_child_finds_no_lock_taken() {
     if passes_elsewhere("fork::a_child_finds_no_lock_taken") {
         return;
     }
-    const FORKS: usize = 40;
+    const FORKS: usize = 60;
     let stop = AtomicBool::new(false);
-    let path = fixture("plugin").path().to_owned();
+    // Built first: that has locks of its own. And what the child unloads does not call `__cxa_finalize`, whose lock in
+    // glibc a thread of the parent may have.
+    let names = ["plugin", "relative", "tls_ie_pointer", "tls_desc", "tls_gd", "init_both"];
+    let paths = names.map(|name| build(name).path);
+    let [path, _, fixed, _, _, own] = &paths;
+    open(path);
+    let again_and_again = |what: [&Path; 2]| {
+        while !stop.load(Ordering::Relaxed) {
+            // Refused or not: both take the locks.
+            what.iter().for_each(|path| drop(crate::unload(open(path))));
+        }
+    };
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                // Refused or not: both take the lock.
-                let _ = crate::unload(open(&path));
-                let _ = crate::unload(fixture("relative"));
-            }
-        });
+        // Static thread-locals, frames, debuggers' entries.
+        for [one, other] in [[0, 1], [2, 3], [4, 1]] {
+            let (paths, again_and_again) = (&paths, &again_and_again);
+            scope.spawn(move || again_and_again([&paths[one], &paths[other]]));
+        }
         for round in 0..FORKS {
-            let code = in_forked_child(|| answer(&open(&path)));
+            let code = in_forked_child(|| {
+                let (opened, fixed) = (answer(&open(path)), open(fixed));
+                let code = if opened == 42 { answer(&fixed) } else { 1 };
+                // What other threads had handles of stays; all else goes.
+                let _ = crate::unload(fixed);
+                crate::unload(open(own)).expect("only the child has it");
+                code
+            });
             assert_eq!(code, Some(42), "fork {round}");
         }
         stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// What is done once a process, at its first open, may be half done when it forks.
+#[test]
+fn a_child_need_not_wait_for_the_first_open() {
+    let rounds: Vec<u32> = (0..24).collect();
+    let (plain, fixed) = (build("init_both").path, build("tls_initial_exec").path);
+    let run = |round: &u32| {
+        let child = Child::new("fork::fork_at_the_first_open").with("ROUND", round.to_string());
+        child.with("PLAIN", &plain).with("FIXED", &fixed).run()
+    };
+    for (round, outcome) in rounds.iter().zip(in_parallel(&rounds, run)) {
+        assert!(outcome.is_success(), "round {round}: {outcome}");
+    }
+}
+
+#[test]
+#[ignore = "run by the other, in child processes"]
+fn fork_at_the_first_open() {
+    let round: u32 = text_argument("ROUND").parse().expect("a number");
+    let [plain, fixed] = ["PLAIN", "FIXED"].map(|name| PathBuf::from(argument(name)));
+    let (begin, opened) = (Barrier::new(3), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for path in [&plain, &fixed] {
+            let (begin, opened) = (&begin, &opened);
+            scope.spawn(move || {
+                begin.wait();
+                open(path);
+                opened.store(true, Ordering::Relaxed);
+            });
+        }
+        begin.wait();
+        // Later and later, until it is over.
+        let mut forks = 0;
+        while forks == 0 || !opened.load(Ordering::Relaxed) && forks < 50 {
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_micros(u64::from(round) * 7) {
+                std::hint::spin_loop();
+            }
+            assert_eq!(in_forked_child(|| answer(&open(&plain)).min(answer(&open(&fixed)))), Some(42), "fork {forks}");
+            forks += 1;
+        }
     });
 }
 

@@ -7,6 +7,7 @@ mod build;
 mod builds;
 mod cost;
 mod example;
+mod forks;
 mod generations;
 mod linked;
 mod rows;

@@ -1,6 +1,7 @@
 //! What the integration tests share: cases that run in child processes, so that one that dies is reported by name.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod fork;
 pub(crate) mod state;
 
 use std::ffi::{OsStr, OsString};

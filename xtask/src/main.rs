@@ -18,7 +18,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Everything a change must pass: format, lints, tests, docs, other platforms, dependencies
+    /// Everything a change must pass: format, lints, tests (also under AddressSanitizer), docs, other platforms, dependencies
     ///
     /// Each step prints its command and how long it took; the first failure ends the run.
     Ci {

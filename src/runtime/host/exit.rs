@@ -18,11 +18,11 @@ use super::{HostImages, images};
 use crate::plan::Query;
 use crate::platform::is_first_thread;
 use crate::symbol::SymbolKind;
+use crate::sync::Lazy;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Once, OnceLock};
 
 static EXITING: AtomicBool = AtomicBool::new(false);
 
@@ -93,8 +93,8 @@ fn is_in_exit() -> bool {
         walk.found = walk.exits.iter().any(|range| range.contains(&at.wrapping_sub(1)));
         if walk.found { STOP } else { GO_ON }
     }
-    static EXITS: OnceLock<Vec<Range<u64>>> = OnceLock::new();
-    let exits = EXITS.get_or_init(|| images().map_or(Vec::new(), |images| exits(&images)));
+    static EXITS: Lazy<Vec<Range<u64>>> = Lazy::new();
+    let exits = EXITS.get_or(|| images().map_or(Vec::new(), |images| exits(&images)));
     let mut walk = Walk { exits, found: false };
     // SAFETY: the function takes such a pointer, which outlives the call.
     unsafe { _Unwind_Backtrace(visit, (&raw mut walk).cast()) };
@@ -112,19 +112,16 @@ fn exits(images: &HostImages) -> Vec<Range<u64>> {
 }
 
 /// Sees to it that finalisers run at exit. To be called at the first open: handlers run in reverse, so those that objects
-/// which were opened register still run before it.
+/// which were opened register still run before it. Called twice, the second handler finds nothing left to do.
 pub(crate) fn arm_finalizers() {
     extern "C" fn finalize() {
         begin_to_exit();
         // SAFETY: the process is exiting, and the handlers that the images registered have run.
         unsafe { crate::unload::finalize_all() };
     }
-    static ARMED: Once = Once::new();
-    ARMED.call_once(|| {
-        // SAFETY: the handler runs what is to run at exit. That there is no room for it is all that can go wrong: then
-        // finalisers do not run.
-        unsafe { libc::atexit(finalize) };
-    });
+    // SAFETY: the handler runs what is to run at exit. That there is no room for it is all that can go wrong: then
+    // finalisers do not run.
+    unsafe { libc::atexit(finalize) };
 }
 
 /// Sees to it that [`exiting`] tells, where destructors of thread-locals do not. To be called whenever initialisers have

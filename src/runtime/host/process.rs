@@ -3,9 +3,9 @@
 //! Invariant: the argument vectors that are handed out end with a null pointer and are never freed.
 
 use crate::platform::{Auxv, auxv};
+use crate::sync::Lazy;
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 /// The arguments of an initialiser.
@@ -77,8 +77,8 @@ pub(super) fn rebuilt() -> (c_int, *const *const c_char) {
     unsafe impl Send for Vector {}
     // SAFETY: as above.
     unsafe impl Sync for Vector {}
-    static VECTOR: OnceLock<Vector> = OnceLock::new();
-    let Vector(argv) = VECTOR.get_or_init(|| {
+    static VECTOR: Lazy<Vector> = Lazy::new();
+    let Vector(argv) = VECTOR.get_or(|| {
         let strings = std::env::args_os().filter_map(|argument| CString::new(argument.into_encoded_bytes()).ok());
         Vector(strings.map(|string| string.into_raw().cast_const()).chain([ptr::null()]).collect())
     });

@@ -11,6 +11,7 @@ use crate::elf::symbols::SYMENT;
 use crate::plan::Found;
 use crate::platform::unix;
 use crate::symbol::SymbolKind;
+use crate::sync::Lazy;
 use goblin::elf64::section_header::{SHN_ABS, SHN_LORESERVE, SHN_UNDEF, SHT_SYMTAB};
 use goblin::elf64::sym::{
     STB_GLOBAL, STB_GNU_UNIQUE, STB_LOCAL, STB_WEAK, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT, STT_TLS,
@@ -19,7 +20,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::OnceLock;
 
 /// Larger tables than any executable has.
 const LARGEST: u64 = 1 << 30;
@@ -31,17 +31,17 @@ pub(crate) struct StaticSymbols {
     /// The program headers in memory, which those of the file must equal.
     headers: &'static [u8],
     path: Vec<u8>,
-    table: OnceLock<Table>,
+    table: Lazy<Table>,
 }
 
 impl StaticSymbols {
     pub(super) fn new(headers: &'static [u8], path: Vec<u8>) -> StaticSymbols {
-        StaticSymbols { headers, path, table: OnceLock::new() }
+        StaticSymbols { headers, path, table: Lazy::new() }
     }
 
     /// Finds a definition. There are no versions.
     pub(crate) fn find(&self, name: &[u8]) -> Option<Found> {
-        self.table.get_or_init(|| self.read().unwrap_or_default()).find(name)
+        self.table.get_or(|| self.read().unwrap_or_default()).find(name)
     }
 
     /// The path that the process was started by may mean another file by now, and /proc need not be there.

@@ -26,8 +26,7 @@ use super::{THREAD, Thread, TlsIndex, thread_pointer};
 use crate::error::ErrorKind;
 use crate::relocate::ThreadLocals;
 use crate::runtime::host::HostImages;
-use std::sync::Once;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// What the dynamic descriptors of one image point to.
 #[derive(Debug, Default)]
@@ -77,17 +76,20 @@ struct State {
 static STATE: State = State { thread: AtomicI64::new(0), size: AtomicU64::new(0), mask: AtomicU64::new(0) };
 
 fn prepare(host: &HostImages) {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let here = THREAD.with(|thread| thread.as_ptr().addr() as u64);
-        let offset = here.wrapping_sub(thread_pointer()) as i64;
-        if host.has_static(offset, size_of::<*mut Thread>() as u64) {
-            STATE.thread.store(offset, Ordering::Relaxed);
-        }
-        let (mask, size) = saved_registers();
-        STATE.mask.store(mask, Ordering::Relaxed);
-        STATE.size.store(size, Ordering::Relaxed);
-    });
+    // Whoever does it once more stores the same. A `Once` that a fork finds half done would never end in the child.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.load(Ordering::Acquire) {
+        return;
+    }
+    let here = THREAD.with(|thread| thread.as_ptr().addr() as u64);
+    let offset = here.wrapping_sub(thread_pointer()) as i64;
+    if host.has_static(offset, size_of::<*mut Thread>() as u64) {
+        STATE.thread.store(offset, Ordering::Relaxed);
+    }
+    let (mask, size) = saved_registers();
+    STATE.mask.store(mask, Ordering::Relaxed);
+    STATE.size.store(size, Ordering::Relaxed);
+    DONE.store(true, Ordering::Release);
 }
 
 /// Where there is no support, [`Descriptors::make`] refuses before it asks for these.

@@ -8,14 +8,13 @@
 //!
 //! **Invariant.** Of each thread only the bytes of the slice are written, which are nobody else's in any thread.
 
-use super::reserve::Slice;
+use super::reserve::{Reserves, Slice, hold};
 use super::{ANYWHERE, ModuleTls, UNDECIDED, template};
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
 use crate::plan::Query;
 use crate::platform::threads;
 use crate::runtime::host::{HostImage, HostImages};
-use crate::sync::lock;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
@@ -32,13 +31,13 @@ impl ModuleTls {
     /// # Errors
     /// There is no room in the static thread-locals of the process.
     pub(crate) fn fix(&self, host: &HostImages) -> Result<i64, ErrorKind> {
-        let mut fixed = lock(&self.fixed);
-        if fixed.is_none() {
-            let slice = self.slice(host)?;
-            self.row().offset.store(slice.offset, Ordering::Release);
-            *fixed = Some(slice);
+        let mut reserves = hold();
+        if let Some(offset) = self.offset() {
+            return Ok(offset);
         }
-        Ok(self.row().offset.load(Ordering::Relaxed))
+        let slice = self.take(&mut reserves, host)?;
+        self.row().offset.store(slice.offset, Ordering::Release);
+        Ok(slice.offset)
     }
 
     /// As [`ModuleTls::fix`], for a module that is loaded: every thread has its bytes when this returns.
@@ -46,17 +45,21 @@ impl ModuleTls {
     /// # Errors
     /// As [`ModuleTls::fix`]; or a thread has a block of it elsewhere; or threads cannot be written to.
     pub(crate) fn fix_loaded(&self, host: &HostImages) -> Result<i64, ErrorKind> {
-        let mut fixed = lock(&self.fixed);
-        if fixed.is_none() {
-            let slice = self.slice(host)?;
-            self.fill(&slice, host)?;
+        let mut reserves = hold();
+        if let Some(offset) = self.offset() {
+            return Ok(offset);
+        }
+        let slice = self.take(&mut reserves, host)?;
+        let decided = self.fill(&slice, host).and_then(|()| {
             let row = &self.row().offset;
             row.compare_exchange(UNDECIDED, slice.offset, Ordering::AcqRel, Ordering::Relaxed).map_err(|_| {
                 ErrorKind::unsupported("initial-exec access to thread-locals of an image that threads use already")
-            })?;
-            *fixed = Some(slice);
+            })
+        });
+        if decided.is_err() {
+            reserves.give_back(slice.offset);
         }
-        Ok(self.row().offset.load(Ordering::Relaxed))
+        decided.map(|_| slice.offset)
     }
 
     /// Where a module has a static block: copies its image, as it stands in memory now, to every thread.
@@ -64,15 +67,18 @@ impl ModuleTls {
     /// # Errors
     /// The threads cannot be found or written to; the error names the call.
     pub(crate) fn settle(&self, host: &HostImages) -> Result<(), ErrorKind> {
-        lock(&self.fixed).as_ref().map_or(Ok(()), |slice| self.fill(slice, host))
+        let Some(offset) = self.offset() else { return Ok(()) };
+        let reserves = hold();
+        reserves.at(offset).map_or(Ok(()), |slice| self.fill(&slice, host))
     }
 
-    fn slice(&self, host: &HostImages) -> Result<Slice, ErrorKind> {
+    fn take(&self, reserves: &mut Reserves, host: &HostImages) -> Result<Slice, ErrorKind> {
         let row = self.row();
         let [size, align, skew] = [&row.size, &row.align, &row.skew].map(|field| field.load(Ordering::Relaxed) as u64);
-        Slice::take(size.max(1), align, skew, host)
+        reserves.take(size.max(1), align, skew, host)
     }
 
+    /// The caller has the lock of the reserves.
     fn fill(&self, slice: &Slice, host: &HostImages) -> Result<(), ErrorKind> {
         let row = self.row();
         let image: *const u8 = ptr::with_exposed_provenance(row.image.load(Ordering::Relaxed) as usize);
@@ -91,7 +97,7 @@ impl ModuleTls {
 /// The system or a sandbox does not let us write, or find the threads: the error names the call.
 ///
 /// # Safety
-/// The slice is as long as `bytes`, taken, and not used yet.
+/// The slice is as long as `bytes`, taken, and not used yet; the caller has the lock of the reserves.
 unsafe fn spread(slice: &Slice, bytes: &[u8], host: &HostImages) -> Result<(), ErrorKind> {
     // SAFETY: as the caller promises.
     unsafe { template::write(slice, bytes, host) }?;

@@ -20,7 +20,7 @@
 use crate::addr::RunAddr;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::runtime::host::{self, HostImages};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, MutexGuard, lock};
 use std::cell::UnsafeCell;
 use std::thread::LocalKey;
 
@@ -85,7 +85,7 @@ impl<const BYTES: usize> StaticTls<BYTES> {
     pub fn offer(reserve: &'static LocalKey<StaticTls<BYTES>>) -> Result<(), Error> {
         let name = "StaticTls";
         let host = host::images().map_err(|kind| kind.at(name, Stage::Link))?;
-        let offered = add(&mut lock(&AREAS), reserve, &host);
+        let offered = hold().add(reserve, &host);
         offered.then_some(()).ok_or_else(|| ErrorKind::NoStaticTls.at(name, Stage::Link))
     }
 }
@@ -105,10 +105,23 @@ struct Area {
     taken: Vec<(u64, u64)>,
 }
 
-static AREAS: Mutex<Vec<Area>> = Mutex::new(Vec::new());
-
-/// Part of a reserve that belongs to one module; given back when dropped.
+/// All reserves. Whoever gives a module its place, or writes the bytes of one, has the lock: two slices may share a page,
+/// which is sealed again when one of them has been written, and a `fork` has to find all of it done or not begun.
 #[derive(Debug)]
+pub(crate) struct Reserves(Vec<Area>);
+
+static RESERVES: Mutex<Reserves> = Mutex::new(Reserves(Vec::new()));
+
+/// The lock of the reserves.
+pub(crate) type Lock = MutexGuard<'static, Reserves>;
+
+/// Keeps the reserves as they are, but for the holder.
+pub(crate) fn hold() -> Lock {
+    lock(&RESERVES)
+}
+
+/// Part of a reserve that belongs to one module.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Slice {
     /// From the thread pointer to its first byte, in every thread.
     pub(super) offset: i64,
@@ -117,16 +130,16 @@ pub(super) struct Slice {
     pub(super) template: RunAddr,
 }
 
-impl Slice {
+impl Reserves {
     /// Takes `size` bytes at an address that is `skew` modulo `align`.
     ///
     /// # Errors
     /// There is no such room, or no reserve at all.
-    pub(super) fn take(size: u64, align: u64, skew: u64, host: &HostImages) -> Result<Slice, ErrorKind> {
-        let mut areas = lock(&AREAS);
+    pub(super) fn take(&mut self, size: u64, align: u64, skew: u64, host: &HostImages) -> Result<Slice, ErrorKind> {
         if DEFAULT > 0 {
-            add(&mut areas, &OWN, host);
+            self.add(&OWN, host);
         }
+        let areas = &mut self.0;
         if areas.is_empty() {
             return Err(ErrorKind::NoStaticTls);
         }
@@ -139,17 +152,48 @@ impl Slice {
     }
 
     /// Bytes of all reserves that are taken.
-    pub(super) fn taken() -> usize {
-        lock(&AREAS).iter().flat_map(|area| &area.taken).map(|(start, end)| (end - start) as usize).sum()
+    pub(super) fn taken(&self) -> usize {
+        self.0.iter().flat_map(|area| &area.taken).map(|(start, end)| (end - start) as usize).sum()
     }
-}
 
-impl Drop for Slice {
-    fn drop(&mut self) {
-        for area in lock(&AREAS).iter_mut() {
-            let start = self.offset.wrapping_sub(area.offset) as u64;
+    /// The slice that starts `offset` bytes from the thread pointer.
+    pub(super) fn at(&self, offset: i64) -> Option<Slice> {
+        self.0.iter().find_map(|area| {
+            let start = area.start_of(offset);
+            let &(_, end) = area.taken.iter().find(|&&(from, _)| from == start)?;
+            Some(area.slice(start, end - start))
+        })
+    }
+
+    /// Gives back the slice that starts there.
+    pub(super) fn give_back(&mut self, offset: i64) {
+        for area in &mut self.0 {
+            let start = area.start_of(offset);
             area.taken.retain(|&(from, _)| from != start);
         }
+    }
+
+    /// Adds a reserve to those that are known, and says whether it is one of them now.
+    fn add<const BYTES: usize>(&mut self, reserve: &'static LocalKey<StaticTls<BYTES>>, host: &HostImages) -> bool {
+        let Ok(here) = reserve.try_with(|reserve| reserve.0.get().addr() as u64) else { return false };
+        let offset = here.wrapping_sub(super::thread_pointer()) as i64;
+        if self.0.iter().any(|area| area.offset == offset) {
+            return true;
+        }
+        let size = BYTES as u64;
+        let Some(place) = host.static_place(offset, size).filter(|place| place.align.is_power_of_two()) else {
+            return false;
+        };
+        // All that was deduced is put to the test: the bytes must be the reserve's, here and in the image.
+        let aligned = (here ^ place.vm.0) & (place.align - 1) == 0;
+        // SAFETY: the host keeps the image's initial bytes, which are readable; this thread's copy is its own.
+        let ours = |at: RunAddr| unsafe { super::template::is_filled(at, size, FILLING) };
+        if BYTES == 0 || !aligned || !ours(place.template) || !ours(RunAddr(here)) {
+            return false;
+        }
+        let residue = place.vm.0 & (place.align - 1);
+        self.0.push(Area { offset, size, template: place.template, residue, align: place.align, taken: Vec::new() });
+        true
     }
 }
 
@@ -165,8 +209,16 @@ impl Area {
         };
         let (at, start) = self.gaps().enumerate().find_map(|(at, gap)| Some((at, fits(&gap)?)))?;
         self.taken.insert(at, (start, start + size));
-        let template = RunAddr(self.template.0 + start);
-        Some(Slice { offset: self.offset + start as i64, size, template })
+        Some(self.slice(start, size))
+    }
+
+    fn slice(&self, start: u64, size: u64) -> Slice {
+        Slice { offset: self.offset + start as i64, size, template: RunAddr(self.template.0 + start) }
+    }
+
+    /// The inverse: where in the reserve something is that is so far from the thread pointer.
+    fn start_of(&self, offset: i64) -> u64 {
+        offset.wrapping_sub(self.offset) as u64
     }
 
     /// What lies before, between and behind what is taken.
@@ -179,33 +231,6 @@ impl Area {
     fn largest_gap(&self) -> u64 {
         self.gaps().map(|(from, to)| to - from).max().unwrap_or(0)
     }
-}
-
-/// Adds a reserve to those that are known, and says whether it is one of them now.
-fn add<const BYTES: usize>(
-    areas: &mut Vec<Area>,
-    reserve: &'static LocalKey<StaticTls<BYTES>>,
-    host: &HostImages,
-) -> bool {
-    let Ok(here) = reserve.try_with(|reserve| reserve.0.get().addr() as u64) else { return false };
-    let offset = here.wrapping_sub(super::thread_pointer()) as i64;
-    if areas.iter().any(|area| area.offset == offset) {
-        return true;
-    }
-    let size = BYTES as u64;
-    let Some(place) = host.static_place(offset, size).filter(|place| place.align.is_power_of_two()) else {
-        return false;
-    };
-    // All that was deduced is put to the test: the bytes must be the reserve's, here and in the image.
-    let aligned = (here ^ place.vm.0) & (place.align - 1) == 0;
-    // SAFETY: the host keeps the image's initial bytes, which are readable; this thread's copy is its own.
-    let ours = |at: RunAddr| unsafe { super::template::is_filled(at, size, FILLING) };
-    if BYTES == 0 || !aligned || !ours(place.template) || !ours(RunAddr(here)) {
-        return false;
-    }
-    let residue = place.vm.0 & (place.align - 1);
-    areas.push(Area { offset, size, template: place.template, residue, align: place.align, taken: Vec::new() });
-    true
 }
 
 #[cfg(test)]
@@ -234,7 +259,6 @@ mod tests {
                 let start = slice.as_ref().map(|slice| (slice.offset + 0x1000) as u64);
                 assert_eq!(start, expected, "{size} {align} {skew} of {area:?}");
                 assert_eq!(slice.as_ref().map(|slice| slice.template.0 - 0x7000), expected);
-                std::mem::forget(slice); // it is none of the process's areas
             }
             let ordered = area.taken.is_sorted_by(|before, after| before.1 <= after.0);
             assert!(ordered && area.taken.iter().all(|&(from, to)| from <= to && to <= area.size), "{area:?}");
@@ -246,7 +270,7 @@ mod tests {
         let mut area = area(100, 0, 8);
         assert_eq!(area.largest_gap(), 100);
         for size in [40, 8] {
-            std::mem::forget(area.take(size, 8, 0));
+            area.take(size, 8, 0).expect("there is room");
         }
         assert_eq!(area.largest_gap(), 52);
         area.taken.remove(0);
@@ -269,7 +293,7 @@ mod tests {
 
         #[test]
         fn only_what_has_a_fixed_place_serves() {
-            let total = || lock(&AREAS).iter().map(|area| area.size).sum::<u64>();
+            let total = || hold().0.iter().map(|area| area.size).sum::<u64>();
             OTHER.set(2);
             StaticTls::offer(&GOOD).unwrap();
             let before = total();

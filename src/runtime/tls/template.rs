@@ -9,11 +9,7 @@ use crate::addr::RunAddr;
 use crate::error::ErrorKind;
 use crate::platform::unix;
 use crate::runtime::host::HostImages;
-use crate::sync::{Mutex, lock};
 use std::ptr;
-
-/// Two slices may share a page, which is sealed again when one of them has been written.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Makes `bytes` the initial value of a slice in the threads that are created from now on.
 ///
@@ -21,9 +17,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// The system refuses the protection that the write needs.
 ///
 /// # Safety
-/// The slice is as long as `bytes`, and taken.
+/// The slice is as long as `bytes`, and taken; the caller has the lock of the reserves.
 pub(super) unsafe fn write(slice: &Slice, bytes: &[u8], host: &HostImages) -> Result<(), ErrorKind> {
-    let _alone = lock(&ONE_AT_A_TIME);
     let at = slice.template;
     // Initial thread-locals are part of RELRO in all but static executables of old.
     let sealed = host.sealed_pages(at, slice.size);

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <link.h>
 #include <string.h>
+#include <unistd.h>
 int answer(void);
 static int local(void) { return 0; }
 int answer(void) {
@@ -16,6 +17,6 @@ int answer(void) {
     if (map->l_ld->d_tag == DT_NULL) return 5;
     if (!dladdr1((void *)local, &info, (void **)&symbol, RTLD_DL_SYMENT)) return 6;
     if (info.dli_sname && info.dli_saddr == (void *)local) return 7;
-    if (!dladdr1(strlen, &info, (void **)&map, RTLD_DL_LINKMAP) || !strstr(map->l_name, "libc.so.6")) return 8;
+    if (!dladdr1(getpid, &info, (void **)&map, RTLD_DL_LINKMAP) || !strstr(map->l_name, "libc.so.6")) return 8;
     return 42;
 }
