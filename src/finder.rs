@@ -9,7 +9,9 @@ use crate::plan::{LoadPlan, SearchPaths};
 use crate::platform::unix::{self, FileKind};
 use crate::room;
 use crate::runtime::host::HostImage;
-use crate::search::{Candidate, Outcome, Parent, Requester, Route, SearchOptions, Tried, candidates};
+use crate::search::{
+    Asker, Candidate, Outcome, Parent, Requester, Route, SearchOptions, Tried, candidates, install_candidates,
+};
 use crate::snapshot;
 use crate::source::SharedBytes;
 use std::cell::OnceCell;
@@ -104,6 +106,22 @@ impl<'o> FolderFinder<'o> {
         }))
     }
 
+    /// The paths of an install name that the first image of `chain` needs.
+    fn install_candidates(&self, name: &[u8], chain: &[&LinkedModule]) -> Vec<Candidate> {
+        let origins: Vec<Option<PathBuf>> = chain.iter().map(|module| origin_of(module)).collect();
+        let askers: Vec<Asker<'_>> = chain
+            .iter()
+            .zip(&origins)
+            .map(|(module, origin)| Asker {
+                name: &module.name,
+                folder: origin.as_deref(),
+                run_paths: &module.plan.search.run_paths,
+            })
+            .collect();
+        let library_path = if self.options.secure { &[][..] } else { &self.options.library_path };
+        install_candidates(name, &askers, program_folder(self.executable.path).as_deref(), library_path)
+    }
+
     fn cache(&self) -> Result<Option<LdCache<'_>>, ErrorKind> {
         if self.cache.get().is_none() {
             let path = crate::platform::LIBRARY_CACHE.filter(|_| self.options.cache.is_some());
@@ -124,10 +142,13 @@ impl Finder for FolderFinder<'_> {
     ) -> Result<ImageFile, ErrorKind> {
         let chain: Vec<&LinkedModule> =
             requester.iter().chain(parents).copied().chain(self.openers.iter().copied()).collect();
+        let snapshot = self.snapshot && requester.is_none();
+        if requester.is_some_and(|module| module.plan.is_two_level()) && name.contains(&b'/') {
+            return search(self.install_candidates(name, &chain).into_iter().map(Ok), snapshot);
+        }
         // The cache is mapped only where something before it may fail; a path never needs it.
         let cache = if name.contains(&b'/') { None } else { self.cache()? };
-        let snapshot = self.snapshot && requester.is_none();
-        self.ask(&chain, |requester| search(name, requester, self.options, cache.as_ref(), snapshot))
+        self.ask(&chain, |requester| search(candidates(name, requester, self.options, cache.as_ref()), snapshot))
     }
 
     fn stamp(&mut self, path: &Path) -> Result<Option<FileStamp>, ErrorKind> {
@@ -168,15 +189,9 @@ fn map_cache(path: &Path) -> Result<Option<memmap2::Mmap>, ErrorKind> {
     unix::map_file(&file, 0, stamp.size).map(Some).map_err(|error| failed("mmap", error))
 }
 
-fn search(
-    name: &[u8],
-    requester: &Requester<'_>,
-    options: &SearchOptions,
-    cache: Option<&LdCache<'_>>,
-    snapshot: bool,
-) -> Result<ImageFile, ErrorKind> {
+fn search(candidates: impl Iterator<Item = Result<Candidate, Tried>>, snapshot: bool) -> Result<ImageFile, ErrorKind> {
     let mut tried = TriedList(Vec::new());
-    for candidate in candidates(name, requester, options, cache) {
+    for candidate in candidates {
         let Candidate { path, source } = match candidate {
             Ok(candidate) => candidate,
             Err(refused) => {

@@ -56,6 +56,8 @@ pub mod audit;
 #[forbid(unsafe_code)]
 mod candidate;
 #[forbid(unsafe_code)]
+pub mod darwin;
+#[forbid(unsafe_code)]
 mod finder;
 #[forbid(unsafe_code)]
 pub mod ldcache;

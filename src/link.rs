@@ -15,7 +15,7 @@ mod order;
 pub use bind::{Bindings, Supplied};
 
 use crate::error::{Error, ErrorKind, Stage};
-use crate::plan::{Found, LoadPlan, Query, ScopedSymbols, Symbols, TwoLevelSymbols};
+use crate::plan::{Found, LoadPlan, Need, Query, ScopedSymbols, Symbols, TwoLevelSymbols};
 use crate::search::{Route, Tried};
 use crate::symbol::{HostId, InstanceId, ModuleId, Provider, Resolve};
 use std::path::{Path, PathBuf};
@@ -62,7 +62,8 @@ impl<'a> Definitions<'a> {
     fn find(&self, query: &Query<'_>) -> Option<Found> {
         match self {
             Definitions::Table(table) => table.find(query),
-            Definitions::TwoLevel(table) => table.find(query.name()),
+            // Names of another namespace mean something else, and its images look nothing up here.
+            Definitions::TwoLevel(_) => None,
             Definitions::Names(find) => find(query.name()),
         }
     }
@@ -85,6 +86,8 @@ pub struct Present<'a> {
     pub global: bool,
     /// What it needs, in order.
     pub needs: &'a [Provider],
+    /// How it needs them; empty for images of the host.
+    pub asks: &'a [Need],
 }
 
 /// What the process has, as of `epoch`.
@@ -211,6 +214,8 @@ pub struct LinkedModule {
     pub plan: LoadPlan,
     /// Who provides each of its needs, in the order of [`LoadPlan::needs`], and then what it filters.
     pub needs: Vec<Provider>,
+    /// Which of its needs are absent, by their index: they may be, and `needs` says itself in their place.
+    pub absent: Vec<usize>,
     /// The module that asked for it first; `None` for the one that was opened.
     pub parent: Option<ModuleId>,
 }

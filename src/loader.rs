@@ -520,6 +520,7 @@ fn inventory<'a>(
         },
         global: image.global,
         needs: host.needs(index),
+        asks: &[],
     });
     let loaded = snapshot.instances.iter().zip(needs).map(|(instance, needs)| Present {
         name: &instance.module.name,
@@ -529,6 +530,7 @@ fn inventory<'a>(
         definitions: Definitions::of(&instance.symbols),
         global: instance.global.load(Ordering::Relaxed),
         needs,
+        asks: &instance.module.plan.needs,
     });
     Inventory {
         epoch: snapshot.epoch,

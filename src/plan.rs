@@ -275,7 +275,7 @@ pub enum Tables {
 }
 
 pub use elf::symbols::{Filter, Found, NeededVersion, Query, SymbolTable as ScopedSymbols};
-pub use macho::symbols::{Import, Level, Stream, SymbolTable as TwoLevelSymbols};
+pub use macho::symbols::{Exported, Import, Level, Stream, SymbolTable as TwoLevelSymbols};
 pub use symbols::{Binding, Export, Leads, Near, Symbols};
 
 /// One change that relocation makes.
@@ -463,6 +463,20 @@ impl LoadPlan {
             }
             // Such images have no notes; where their rows would be is not settled.
             Tables::MachO(_) => Ok(()),
+        }
+    }
+
+    /// Whether its imports name the image that defines them, and its needs are install names (Mach-O).
+    pub fn is_two_level(&self) -> bool {
+        matches!(self.tables, Tables::MachO(_))
+    }
+
+    /// What names the image where it registers functions for its end, if nothing of its own calls them when it is unloaded
+    /// (Mach-O: its header).
+    pub fn exit_handle(&self) -> Option<VmAddr> {
+        match &self.tables {
+            Tables::Elf(_) => None,
+            Tables::MachO(tables) => Some(tables.header),
         }
     }
 

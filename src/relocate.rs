@@ -172,6 +172,7 @@ impl Rest<'_, '_> {
             Definition::At { provider, vm, .. } => (vm + self.addresses.bias(provider)).0,
             Definition::Supplied(index) => self.supplied(place, index)?.0,
             Definition::WeakNull | Definition::Unused => 0,
+            Definition::Kept => return Ok(()),
         };
         store(place, value.wrapping_add_signed(addend), form, memory)
     }

@@ -105,7 +105,10 @@ pub struct ImportRow<'a> {
 pub fn fixups<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(FixupRow<'a>)) -> Result<(), ErrorKind> {
     let symbols = plan.symbols(bytes)?;
     plan.fixups(bytes, |fixup| {
-        each(fixup_row(plan, &symbols, &fixup)?);
+        // The keys of thread-local descriptors stand in no list of the file: their sections say where they are.
+        if !(matches!(fixup.kind, FixupKind::Tls { .. }) && plan.is_two_level()) {
+            each(fixup_row(plan, &symbols, &fixup)?);
+        }
         Ok(())
     })
 }

@@ -22,8 +22,10 @@ use std::path::{Path, PathBuf};
 
 use crate::ldcache::{CacheFlags, LdCache};
 
+mod install;
 mod tokens;
 
+pub use install::{Asker, install_candidates};
 pub use tokens::Token;
 use tokens::{as_path, expand, to_path};
 
@@ -161,6 +163,13 @@ pub enum Route {
         /// Whose.
         of: String,
     },
+    /// An install name (Mach-O).
+    InstallName,
+    /// `LC_RPATH` of the named image.
+    RunPath {
+        /// Whose.
+        of: String,
+    },
     /// `ld.so.cache`.
     Cache,
     /// [`SearchOptions::default_folders`].
@@ -228,6 +237,8 @@ impl fmt::Display for Route {
             Self::LibraryPath => f.write_str("library path"),
             Self::Runpath { of } if of.is_empty() => f.write_str("RUNPATH"),
             Self::Runpath { of } => write!(f, "RUNPATH of {of}"),
+            Self::InstallName => f.write_str("install name"),
+            Self::RunPath { of } => write!(f, "LC_RPATH of {of}"),
             Self::Cache => f.write_str("ld.so.cache"),
             Self::DefaultFolder => f.write_str("default folder"),
             Self::Given => f.write_str("given by the caller"),

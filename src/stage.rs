@@ -18,7 +18,7 @@ use crate::runtime::debugger::{self, Entry};
 use crate::runtime::frames::{Frames, Unwinder};
 use crate::runtime::host::{HostImages, exiting};
 use crate::runtime::tls::{Descriptors, ModuleTls, host_alias};
-use crate::runtime::{call, host, image, replace};
+use crate::runtime::{call, host, image, replace, tls};
 use crate::symbol::{ModuleId, Provider};
 use crate::sync::checked;
 use std::cell::RefCell;
@@ -141,6 +141,9 @@ pub struct Sealed {
 
 impl Mapped {
     pub(crate) fn new(mut group: Group) -> Result<Mapped, Error> {
+        if group.plan.modules.iter().any(|module| module.plan.is_two_level() && module.plan.tls.is_some()) {
+            tls::prepare(&group.host);
+        }
         for (module, file) in group.plan.modules.iter().zip(&group.files) {
             let at = |kind: ErrorKind| kind.at(&module.name, Stage::Map);
             let memory = HostMemory::map(&module.plan, &file.bytes).map_err(at)?;

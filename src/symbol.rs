@@ -77,6 +77,8 @@ pub enum SymbolKind {
     Data,
     /// A thread-local variable; the value is its offset in the module's TLS image.
     Tls,
+    /// A thread-local variable, by the address of its descriptor (Mach-O): that is what binds store.
+    ThreadVariable,
     /// An indirect function (`STT_GNU_IFUNC`): the value is that of its resolver.
     Ifunc,
     /// An absolute value, never biased (`SHN_ABS`).
@@ -89,7 +91,7 @@ impl SymbolKind {
         match self {
             SymbolKind::Code => "func",
             SymbolKind::Data => "object",
-            SymbolKind::Tls => "tls",
+            SymbolKind::Tls | SymbolKind::ThreadVariable => "tls",
             SymbolKind::Ifunc => "ifunc",
             SymbolKind::Absolute => "abs",
         }
@@ -115,6 +117,8 @@ pub enum Definition {
     Supplied(u32),
     /// Weak and undefined: zero.
     WeakNull,
+    /// Nobody's: what other fixups stored there stays (the weak list of Mach-O).
+    Kept,
 }
 
 /// Symbols that the embedding program supplies: asked before any image, so that it can add to what images export as

@@ -202,6 +202,10 @@ pub(crate) unsafe fn finalize_all() {
 /// It was initialised, this is done once, and nothing uses it any more.
 unsafe fn finalize(instance: &Instance) {
     let plan = &instance.module.plan;
+    if let Some(handle) = plan.exit_handle() {
+        // SAFETY: the image was initialised and is mapped, and nothing uses it, as the caller promises.
+        unsafe { call::exit_handlers(instance.memory.run(handle)) };
+    }
     let array = call::arrays(plan, &instance.memory, &plan.fini).unwrap_or_default();
     let used = array.into_iter().rev().filter(|entry| entry.0 != 0 && entry.0 != u64::MAX);
     let function = plan.fini.function.map(|vm| instance.memory.run(vm));

@@ -1,5 +1,7 @@
 //! What each import of each module is bound to.
 
+mod levels;
+
 use super::group::Group;
 use super::{Definitions, Inventory, LinkedModule};
 use crate::addr::{RunAddr, VmAddr};
@@ -156,13 +158,14 @@ pub(super) fn bind(
         used: Used { loaded: vec![false; inventory.loaded.len()], new: vec![false; group.modules.len()] },
         searched: Searched::default(),
     };
+    let images = levels::Images { group, tables: &tables };
     let mut bindings = Vec::with_capacity(group.modules.len());
     for (index, module) in group.modules.iter().enumerate() {
         let id = ModuleId(index as u16);
         let bytes = &group.files[index].bytes;
         let bound = match &tables[index] {
             Symbols::Scoped(symbols) => linker.module(id, module, bytes, symbols),
-            Symbols::TwoLevel(_) => Err(ErrorKind::unsupported("linking in a two-level namespace")),
+            Symbols::TwoLevel(symbols) => linker.two_level_module(images, id, symbols),
         };
         bindings.push(bound.map_err(|kind| kind.at(&module.name, Stage::Link))?);
     }

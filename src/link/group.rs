@@ -1,8 +1,9 @@
 //! Which images a group consists of: the opened one and, breadth-first, all that it needs.
 
 use super::{FileStamp, Finder, ImageFile, Inventory, LinkedModule, Present, Root, too_many};
+use crate::darwin;
 use crate::error::{Error, ErrorKind, Stage};
-use crate::plan::{LoadPlan, Machine};
+use crate::plan::{LoadPlan, Machine, Need, NeedKind};
 use crate::symbol::{HostId, InstanceId, ModuleId, Name, Provider};
 use std::path::Path;
 
@@ -78,13 +79,59 @@ impl Collector<'_, '_> {
             Provider::Host(id) => Ok(self.inventory.host[usize::from(id.0)].needs.to_vec()),
             Provider::Loaded(id) => Ok(self.inventory.loaded[usize::from(id.0)].needs.to_vec()),
             Provider::New(id) => {
-                let names = self.modules[usize::from(id.0)].plan.needs.clone();
-                let needs: Result<Vec<_>, _> = names.iter().map(|need| self.provide(&need.name, Some(id))).collect();
-                let needs = needs?;
+                let asked = self.modules[usize::from(id.0)].plan.needs.clone();
+                let mut needs = Vec::with_capacity(asked.len());
+                for (index, need) in asked.iter().enumerate() {
+                    needs.push(match self.provide_need(need, id)? {
+                        Some(provider) => provider,
+                        None => {
+                            self.modules[usize::from(id.0)].absent.push(index);
+                            provider
+                        }
+                    });
+                }
                 self.modules[usize::from(id.0)].needs.clone_from(&needs);
                 Ok(needs)
             }
         }
+    }
+
+    /// What provides a need; `None` for one that is absent and may be.
+    fn provide_need(&mut self, need: &Need, id: ModuleId) -> Result<Option<Provider>, Error> {
+        let by_install_name = self.modules[usize::from(id.0)].plan.is_two_level();
+        if by_install_name && let Some(provider) = self.of_the_system(&need.name)? {
+            return Ok(Some(provider));
+        }
+        match self.provide(&need.name, Some(id)) {
+            Ok(Provider::New(found)) if self.modules[usize::from(found.0)].plan.flags.never_needed => {
+                let kind = ErrorKind::unsupported("MH_BUNDLE (a bundle) as a need of another image");
+                Err(kind.at(&self.modules[usize::from(found.0)].name, Stage::Link))
+            }
+            Ok(provider) => Ok(Some(provider)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound { .. }) && by_install_name => {
+                // One that is there under this name, wherever it came from (dyld).
+                match self.by_soname(&need.name) {
+                    Some(provider) => Ok(Some(provider)),
+                    None if need.kind == NeedKind::Optional => Ok(None),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The host in place of a library of the system, or the host's library that has what that one exports.
+    fn of_the_system(&mut self, install_name: &[u8]) -> Result<Option<Provider>, Error> {
+        if let Some(library) = darwin::host_library(install_name) {
+            match self.provide(library, None) {
+                Ok(provider) => return Ok(Some(provider)),
+                // What is imported from it is then missing, by name.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let host = darwin::is_system(install_name) && !self.inventory.host.is_empty();
+        Ok(host.then_some(Provider::Host(HostId(0))))
     }
 
     /// The images that a new module is a filter for. One that need not exist may be missing, but not be broken.
@@ -154,6 +201,7 @@ impl Collector<'_, '_> {
             stamp: file.stamp,
             plan,
             needs: Vec::new(),
+            absent: Vec::new(),
             parent,
         });
         self.files.push(file);
@@ -225,6 +273,12 @@ impl Collector<'_, '_> {
             let expected = Machine::HOST.map_or("a supported machine", Machine::as_str);
             let found = plan.machine.as_str().to_owned();
             return Err(ErrorKind::WrongTarget { field: "e_machine", found, expected: expected.into() });
+        }
+        if let Some(what) = plan.foreign_runtime {
+            return Err(ErrorKind::unsupported(what));
+        }
+        if plan.is_two_level() && !cfg!(all(target_arch = "x86_64", not(target_vendor = "apple"))) {
+            return Err(ErrorKind::unsupported("running Mach-O images on this system"));
         }
         if plan.span.size > self.max_span {
             return Err(ErrorKind::SpanTooLarge { span: plan.span.size, limit: self.max_span });

@@ -1,6 +1,7 @@
 //! The order in which a group is initialised.
 
 use super::LinkedModule;
+use crate::plan::NeedKind;
 use crate::symbol::{ModuleId, Provider};
 
 /// Needs before their users; within a cycle the module that is reached first comes last. Modules that ask for it
@@ -26,6 +27,10 @@ fn visit(root: usize, modules: &[LinkedModule], seen: &mut [bool], order: &mut V
         match modules[module].needs.get(next) {
             Some(Provider::New(need)) => {
                 stack.push((module, next + 1));
+                // It is above this one: its turn comes as that of a root.
+                if modules[module].plan.needs.get(next).is_some_and(|need| need.kind == NeedKind::Upward) {
+                    continue;
+                }
                 let need = usize::from(need.0);
                 if !std::mem::replace(&mut seen[need], true) {
                     stack.push((need, 0));

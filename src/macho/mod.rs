@@ -13,7 +13,7 @@ pub mod symbols;
 use crate::addr::{FileOffset, FileRange, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
-use crate::plan::{Fixup, FixupKind, Flags, Form, LoadPlan, Machine, SearchPaths, UnwindTables};
+use crate::plan::{Fixup, FixupKind, Flags, Form, LoadPlan, Machine, SearchPaths, TlsModel, UnwindTables};
 use crate::symbol::{Class, ImportId};
 use commands::{Commands, Header};
 use fat::Slice;
@@ -25,6 +25,9 @@ use symbols::Stream;
 /// The image defines symbols that others may share, or shares those of others.
 const MH_WEAK_DEFINES: u32 = 0x8000;
 const MH_BINDS_TO_WEAK: u32 = 0x1_0000;
+
+/// Size of the descriptor of a thread-local variable.
+const DESCRIPTOR: u64 = 24;
 
 /// Where the tables of one image are. Ranges are of the whole file.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,6 +173,13 @@ pub fn fixups<E: From<ErrorKind>>(
         let target = VmAddr(content.word(place)?);
         each(Fixup { place, kind: FixupKind::Rebase { target } })
     })?;
+    for range in &tables.thread_variables {
+        // A descriptor is { function, key, offset }: the function is bound like any other, the key is its image's id.
+        for index in 0..range.size / DESCRIPTOR {
+            let place = VmAddr(range.start.0 + index * DESCRIPTOR + 8);
+            each(Fixup { place, kind: FixupKind::Tls { model: TlsModel::ModuleId, import: None, addend: 0 } })?;
+        }
+    }
     binds(tables, file, |bind| {
         let import = Some(id(&bind));
         each(Fixup { place: bind.place, kind: FixupKind::Bind { import, addend: bind.addend, form: Form::Abs64 } })

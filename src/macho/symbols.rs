@@ -90,6 +90,25 @@ impl Import<'_> {
     }
 }
 
+/// What an image exports under one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exported<'a> {
+    /// A definition of its own.
+    Here {
+        /// The definition.
+        found: Found,
+        /// Whether images may agree on another one.
+        weak: bool,
+    },
+    /// A symbol of one of its needs.
+    Elsewhere {
+        /// The number of the need, from 1.
+        need: u64,
+        /// The name there; empty for the same one.
+        name: &'a [u8],
+    },
+}
+
 /// Imports and exports of one image.
 #[derive(Clone, Debug)]
 pub struct SymbolTable<'a> {
@@ -144,25 +163,29 @@ impl<'a> SymbolTable<'a> {
         }
     }
 
-    /// What the image itself exports under the very name that `parts` make together.
+    /// What the image exports under that very name.
     ///
     /// # Errors
     /// A trie that is cut off on the way to the name.
-    pub fn exported(&self, parts: &[&[u8]]) -> Result<Option<Entry<'a>>, ErrorKind> {
-        self.trie.find(parts)
+    pub fn exported(&self, name: &[u8]) -> Result<Option<Exported<'a>>, ErrorKind> {
+        Ok(self.trie.find(&[name])?.map(|entry| match (entry.target, self.found(&entry)) {
+            (_, Some(found)) => Exported::Here { found, weak: entry.weak() },
+            (Target::Reexport { ordinal, name }, _) => Exported::Elsewhere { need: ordinal, name },
+            (_, None) => Exported::Elsewhere { need: 0, name: &[] },
+        }))
     }
 
     /// The definition of the C symbol `name`; `None` also where it is another image's, or the trie is malformed.
     pub fn find(&self, name: &[u8]) -> Option<Found> {
-        let entry = self.exported(&[b"_", name]).ok().flatten()?;
+        let entry = self.trie.find(&[b"_", name]).ok().flatten()?;
         self.found(&entry)
     }
 
     /// What an entry of the trie stands for; `None` for another image's symbol.
-    pub fn found(&self, entry: &Entry<'_>) -> Option<Found> {
+    fn found(&self, entry: &Entry<'_>) -> Option<Found> {
         let (kind, vm) = match entry.target {
             Target::Here(vm) => (self.kind(vm), vm),
-            Target::ThreadLocal(vm) => (SymbolKind::Tls, vm),
+            Target::ThreadLocal(vm) => (SymbolKind::ThreadVariable, vm),
             Target::Absolute(value) => (SymbolKind::Absolute, VmAddr(value)),
             Target::Resolved { resolver, .. } => (SymbolKind::Ifunc, resolver),
             Target::Reexport { .. } => return None,

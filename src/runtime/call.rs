@@ -11,6 +11,7 @@ use crate::plan::{Entries, EntryArray, EntryForm, LoadPlan};
 use crate::room;
 use crate::runtime::host::Arguments;
 use std::ffi::{c_char, c_int};
+use std::sync::atomic::Ordering;
 
 /// Asks an `IFUNC` resolver which implementation to use.
 ///
@@ -27,10 +28,56 @@ pub(crate) unsafe fn resolver(at: RunAddr) -> RunAddr {
 /// # Safety
 /// `at` must be an initialiser of a mapped, relocated and sealed image whose needs are initialised.
 pub(crate) unsafe fn initializer(at: RunAddr, arguments: Arguments) {
-    type Initializer = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
-    // SAFETY: the caller vouches for the function. glibc passes these three, and what takes none ignores them.
+    type List = *const *const c_char;
+    type Initializer = extern "C" fn(c_int, List, List, List, *const ProgramVariables);
+    // SAFETY: the caller vouches for the function. glibc passes the first three and dyld all five, in registers, so what
+    // takes fewer ignores the others.
     let function: Initializer = unsafe { std::mem::transmute(at.0 as usize as *const ()) };
-    function(arguments.argc, arguments.argv, arguments.envp);
+    let Arguments { argc, argv, envp } = arguments;
+    function(argc, argv, envp, APPLE.0.as_ptr(), ProgramVariables::of(arguments));
+}
+
+/// What the kernel of macOS says of a process beside its environment: nothing, here.
+struct Apple([*const c_char; 1]);
+static APPLE: Apple = Apple([std::ptr::null()]);
+// SAFETY: a null pointer that nobody changes.
+unsafe impl Sync for Apple {}
+
+/// dyld's `ProgramVars`: where the program's variables are. An initialiser may keep the pointer.
+#[repr(C)]
+struct ProgramVariables {
+    /// The program's Mach-O header: it has none.
+    header: *const (),
+    argc: *const c_int,
+    argv: *const *const *const c_char,
+    environment: *const *const *const c_char,
+    name: *const *const c_char,
+}
+
+impl ProgramVariables {
+    /// Those of the process, made once and never freed.
+    fn of(arguments: Arguments) -> *const ProgramVariables {
+        static ONCE: std::sync::atomic::AtomicPtr<ProgramVariables> =
+            std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
+        let known = ONCE.load(Ordering::Acquire);
+        if !known.is_null() {
+            return known;
+        }
+        let Arguments { argc, argv, envp } = arguments;
+        // SAFETY: a program's first argument is its name; where there is none, the list ends.
+        let name = if argv.is_null() { std::ptr::null() } else { unsafe { *argv } };
+        let made = Box::leak(Box::new(ProgramVariables {
+            header: std::ptr::null(),
+            argc: Box::leak(Box::new(argc)),
+            argv: Box::leak(Box::new(argv)),
+            environment: Box::leak(Box::new(envp)),
+            name: Box::leak(Box::new(name)),
+        }));
+        match ONCE.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => made,
+            Err(other) => other,
+        }
+    }
 }
 
 /// Runs one finaliser.
@@ -42,6 +89,15 @@ pub(crate) unsafe fn finalizer(at: RunAddr) {
     // Functions").
     let function: extern "C" fn() = unsafe { std::mem::transmute(at.0 as usize as *const ()) };
     function();
+}
+
+/// Calls what an image registered for its end. What is called once is off the list.
+///
+/// # Safety
+/// As [`finalizer`]; `image` is what names the image in that list.
+pub(crate) unsafe fn exit_handlers(image: RunAddr) {
+    // SAFETY: the caller's promise.
+    unsafe { super::darwin::run_exit_handlers(image) };
 }
 
 /// The functions of all arrays of `entries`, as they are in memory now.

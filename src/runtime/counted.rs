@@ -22,6 +22,7 @@ use crate::plan::Query;
 use crate::registry::{Instance, REGISTRY};
 use crate::symbol::SymbolKind;
 use crate::sync::Lazy;
+use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ const NAMES: [(&[u8], *const ()); 9] = [
     (b"__cxa_thread_atexit", thread_atexit::<1> as *const ()),
     (b"__register_atfork", register_atfork as *const ()),
     (b"pthread_atfork", pthread_atfork as *const ()),
-    (b"pthread_key_create", key_create::<4> as *const ()),
+    (b"pthread_key_create", key_create::<KEY_CREATE> as *const ()),
     (b"__pthread_key_create", key_create::<5> as *const ()),
     (b"tss_create", key_create::<6> as *const ()),
     (b"pthread_key_delete", key_delete as *const ()),
@@ -41,6 +42,7 @@ const NAMES: [(&[u8], *const ()); 9] = [
 ];
 const REGISTER_ATFORK: usize = 2;
 const PTHREAD_ATFORK: usize = 3;
+const KEY_CREATE: usize = 4;
 const KEY_DELETE: usize = 7;
 const TSS_DELETE: usize = 8;
 
@@ -81,7 +83,7 @@ fn owner(addresses: &[*const c_void]) -> Option<Arc<Instance>> {
     addresses.iter().find_map(|address| Some(REGISTRY.at(RunAddr(address.addr() as u64))?.0))
 }
 
-type Destructor = unsafe extern "C" fn(*mut c_void);
+pub(super) type Destructor = unsafe extern "C" fn(*mut c_void);
 type ThreadAtExit = unsafe extern "C" fn(Destructor, *mut c_void, *const c_void) -> c_int;
 
 /// A destructor that a thread has yet to run.
@@ -118,6 +120,49 @@ unsafe extern "C" fn thread_atexit<const INDEX: usize>(
         pending.owner.holds.thread_destructors.fetch_sub(1, Ordering::AcqRel);
     }
     result
+}
+
+/// A destructor of the calling thread, for an image without a handle. Where the host has no function for that, it is the
+/// last thing that the thread does with this library.
+///
+/// # Safety
+/// As [`thread_atexit`].
+pub(super) unsafe fn at_thread_exit(destructor: Destructor, object: *mut c_void) {
+    // SAFETY: the caller's promise, to either function.
+    unsafe {
+        if !host(0).is_null() {
+            thread_atexit::<0>(destructor, object, ptr::null());
+        } else if !host(1).is_null() {
+            thread_atexit::<1>(destructor, object, ptr::null());
+        } else {
+            at_last(destructor, object);
+        }
+    }
+}
+
+/// Keeps a destructor until the thread ends.
+///
+/// # Safety
+/// As [`thread_atexit`].
+unsafe fn at_last(destructor: Destructor, object: *mut c_void) {
+    struct List(RefCell<Vec<*mut Pending>>);
+    impl Drop for List {
+        fn drop(&mut self) {
+            // One may register another.
+            while let Some(pending) = self.0.get_mut().pop() {
+                // SAFETY: a record that was made below, taken once.
+                unsafe { run(pending.cast()) };
+            }
+        }
+    }
+    thread_local!(static LIST: List = const { List(RefCell::new(Vec::new())) });
+    let Some(owner) = owner(&[destructor as *const c_void]) else { return };
+    owner.holds.thread_destructors.fetch_add(1, Ordering::AcqRel);
+    let pending = Box::into_raw(Box::new(Pending { destructor, object, owner }));
+    if LIST.try_with(|list| list.0.borrow_mut().push(pending)).is_err() {
+        // SAFETY: nobody else has the record; the thread is at its end.
+        unsafe { run(pending.cast()) };
+    }
 }
 
 /// Runs a destructor, and counts it off once it has returned.
@@ -173,6 +218,19 @@ unsafe extern "C" fn pthread_atfork(prepare: Handler, parent: Handler, child: Ha
 /// By key, the serial of the image that its destructor lies in. No system has more keys but macOS; one beyond counts for
 /// ever, since nobody would count it off.
 static KEYS: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+
+/// `pthread_key_create` for a caller of our own.
+///
+/// # Safety
+/// As [`key_create`].
+pub(super) unsafe fn create_key(key: *mut libc::pthread_key_t, destructor: Option<Destructor>) -> c_int {
+    match host(KEY_CREATE).is_null() {
+        // SAFETY: the caller's promise.
+        true => unsafe { libc::pthread_key_create(key, destructor) },
+        // SAFETY: the caller's promise.
+        false => unsafe { key_create::<KEY_CREATE>(key, destructor) },
+    }
+}
 
 /// `pthread_key_create` and `tss_create`
 ///
@@ -248,6 +306,7 @@ mod tests {
         let places = [
             (REGISTER_ATFORK, &b"__register_atfork"[..]),
             (PTHREAD_ATFORK, b"pthread_atfork"),
+            (KEY_CREATE, b"pthread_key_create"),
             (KEY_DELETE, b"pthread_key_delete"),
             (TSS_DELETE, b"tss_delete"),
         ];

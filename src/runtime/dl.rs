@@ -69,7 +69,7 @@ unsafe fn string<'a>(text: *const c_char) -> Option<&'a CStr> {
 
 /// # Safety
 /// `name` is null or a C string; initialisers of what it names run.
-unsafe extern "C" fn open(name: *const c_char, flags: c_int, caller: u64) -> *mut c_void {
+pub(super) unsafe extern "C" fn open(name: *const c_char, flags: c_int, caller: u64) -> *mut c_void {
     // SAFETY: the C caller's promise.
     let opened = unsafe { Handle::open(string(name), flags, RunAddr(caller)) };
     // What is not loaded, and was not to be, is null without being an error.
@@ -165,7 +165,7 @@ with_caller! {
 
 /// # Safety
 /// `name` is a C string; the resolver of an indirect function runs.
-unsafe extern "C" fn search_symbol(handle: *const c_void, name: *const c_char, caller: u64) -> *mut c_void {
+pub(super) unsafe extern "C" fn search_symbol(handle: *const c_void, name: *const c_char, caller: u64) -> *mut c_void {
     // SAFETY: the C caller's promise.
     unsafe { search(handle, name, None, caller) }
 }

@@ -106,6 +106,8 @@ pub(crate) unsafe fn address(found: &crate::plan::Found, bias: crate::addr::Bias
         SymbolKind::Code | SymbolKind::Data => Some(found.vm + bias),
         // SAFETY: the caller allows the resolver to run; it lies where its image's symbol table says.
         SymbolKind::Ifunc => Some(unsafe { super::call::resolver(found.vm + bias) }),
+        // SAFETY: the descriptor lies where its image's export trie says, and was relocated with the image.
+        SymbolKind::ThreadVariable => Some(unsafe { super::tls::variable(found.vm + bias) }),
         // SAFETY: the id is that of the image the symbol was found in, which is loaded.
         SymbolKind::Tls => tls.map(|id| unsafe { super::tls::address(id, found.vm.0) }),
     }

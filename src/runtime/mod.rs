@@ -2,6 +2,11 @@
 
 pub(crate) mod call;
 pub(crate) mod counted;
+#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+mod darwin;
+#[cfg(not(all(target_arch = "x86_64", not(target_vendor = "apple"))))]
+#[path = "no_darwin.rs"]
+mod darwin;
 pub(crate) mod debugger;
 mod dl;
 #[cfg(not(loom))]

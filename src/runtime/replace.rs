@@ -1,7 +1,7 @@
 //! Names that loaded images must not bind to the host's definitions, because those know nothing of images that the
 //! system loader did not load.
 
-use super::{counted, dl, tls};
+use super::{counted, darwin, dl, tls};
 use crate::addr::RunAddr;
 
 /// The names, for the linker to know. Besides these there are those of [`counted`], if the host has them.
@@ -24,7 +24,7 @@ pub(crate) const REPLACED: &[&[u8]] = &[
 pub(crate) fn replacement(name: &[u8]) -> Option<RunAddr> {
     match name {
         b"__tls_get_addr" => Some(tls::get_addr_entry()),
-        _ => dl::entry(name).or_else(|| counted::entry(name)),
+        _ => dl::entry(name).or_else(|| counted::entry(name)).or_else(|| darwin::entry(name)),
     }
 }
 

@@ -51,9 +51,11 @@ mod fixed;
 mod present;
 mod reserve;
 mod template;
+mod variable;
 
-pub(crate) use self::descriptor::Descriptors;
+pub(crate) use self::descriptor::{Descriptors, prepare};
 pub use self::reserve::StaticTls;
+pub(crate) use self::variable::{variable, variable_entry};
 
 use self::arena::{Arena, Mapping};
 use self::end::exit_key;

@@ -1,11 +1,12 @@
 //! Fixups applied into a buffer, for every processor, byte for byte against those that another library reads.
 
+use sideload::ErrorKind;
 use sideload::addr::{Bias, RunAddr};
 use sideload::link::Bindings;
 use sideload::memory::Scratch;
-use sideload::plan::LoadPlan;
-use sideload::relocate::{Addresses, relocate};
-use sideload::symbol::{Definition, ModuleId};
+use sideload::plan::{LoadPlan, Tables, TlsModel};
+use sideload::relocate::{Addresses, ThreadLocals, relocate};
+use sideload::symbol::{Definition, ModuleId, Provider};
 use std::collections::BTreeMap;
 
 /// Where the image is, and where the symbols of others are: far apart, so that no mistake goes unnoticed.
@@ -30,6 +31,13 @@ fn every_fixup_stores_what_it_should() {
     }
 }
 
+/// What the keys of thread-local descriptors are to hold.
+const KEY: u64 = 0x77;
+
+fn locals(_: Provider, _: TlsModel) -> Result<ThreadLocals, ErrorKind> {
+    Ok(ThreadLocals { module: Some(KEY), offset: None })
+}
+
 /// The address that stands for a symbol.
 fn address(name: &str) -> u64 {
     let hash = name.bytes().fold(7u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
@@ -48,7 +56,7 @@ fn bindings(plan: &LoadPlan, bytes: &[u8]) -> (Bindings, Addresses<'static>) {
     let supplied = ids.iter().map(|&id| RunAddr(address(&name(id)))).collect();
     let rows = ids.iter().zip(0..).map(|(&id, index)| (id, Definition::Supplied(index)));
     let bindings = Bindings::of(rows).expect("few imports");
-    (bindings, Addresses { new: vec![Bias(BIAS)], supplied, ..Addresses::default() })
+    (bindings, Addresses { new: vec![Bias(BIAS)], supplied, tls: Some(&locals), ..Addresses::default() })
 }
 
 /// The segments, with the lines of the other library carried out on them in the simplest way.
@@ -80,6 +88,12 @@ fn by_hand(plan: &LoadPlan, bytes: &[u8], arch: &str, name: &str) -> BTreeMap<u6
         let (start, segment) = segments.range_mut(..=place).next_back().unwrap_or_else(|| panic!("{name}: {line}"));
         let at = (place - start) as usize;
         segment[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    let Tables::MachO(tables) = &plan.tables else { panic!("{name}: of another format") };
+    for range in &tables.thread_variables {
+        let (start, segment) = segments.range_mut(..=range.start.0).next_back().expect("in a segment");
+        let (descriptors, _) = segment[(range.start.0 - start) as usize..][..range.size as usize].as_chunks_mut::<24>();
+        descriptors.iter_mut().for_each(|descriptor| descriptor[8..16].copy_from_slice(&KEY.to_le_bytes()));
     }
     segments
 }

@@ -1,10 +1,14 @@
 //! Mach-O: plans of the images in `test-fixtures/bin/macho` and of what an editor makes of them, against golden files
-//! and against the reading of another library.
+//! and against the reading of another library; and what those for x86_64 do when they run here.
 
+mod both;
 mod corrupted;
 mod engine;
 mod golden;
 mod other;
+mod run;
+#[path = "../support/mod.rs"]
+mod support;
 
 use sideload::plan::{self, LoadPlan};
 use sideload::render::Lines;

@@ -78,10 +78,13 @@ fn operating_systems_are_named_in_platform_only() {
     assert_none(elsewhere.flat_map(|source| rules::names_no_operating_system(&source)));
 }
 
+/// What need not pass the gate, and why.
+const MAY_CALL_THE_SYSTEM: &[(&str, &str)] = &[("src/runtime/darwin/files.rs", "the calls are those of loaded images")];
+
 #[test]
 fn system_calls_pass_the_gate() {
     let elsewhere = library().into_iter().filter(|source| !source.path.starts_with("src/platform/"));
-    assert_none(elsewhere.flat_map(|source| rules::makes_no_system_call(&source)));
+    assert_none(except(elsewhere, MAY_CALL_THE_SYSTEM, rules::makes_no_system_call));
 }
 
 #[test]

@@ -104,6 +104,7 @@ fn print(link: &Link, bindings: &[Binding<'_>]) -> Result<(), Failure> {
             }
             Definition::Supplied(_) => writeln!(output, "supplied")?,
             Definition::WeakNull | Definition::Unused => writeln!(output, "null")?,
+            Definition::Kept => writeln!(output, "kept")?,
         }
     }
     Ok(output.flush()?)
@@ -232,7 +233,7 @@ fn binding<'l>(link: &'l Link, binding: &Binding<'l>) -> BindingJson<'l> {
                 DefinitionJson::At { provider: image(link, provider), vm: vm.0, kind: kind.as_str() }
             }
             Definition::Supplied(_) => DefinitionJson::Supplied,
-            Definition::WeakNull | Definition::Unused => DefinitionJson::Null,
+            Definition::WeakNull | Definition::Unused | Definition::Kept => DefinitionJson::Null,
         },
     }
 }

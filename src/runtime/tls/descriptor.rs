@@ -20,7 +20,9 @@
 mod x86_64;
 
 #[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
-use x86_64::{dynamic, fixed, saved_registers, undefined};
+pub(super) use x86_64::dynamic;
+#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+use x86_64::{fixed, saved_registers, undefined};
 
 use super::{THREAD, Thread, TlsIndex, thread_pointer};
 use crate::error::ErrorKind;
@@ -75,7 +77,8 @@ struct State {
 
 static STATE: State = State { thread: AtomicI64::new(0), size: AtomicU64::new(0), mask: AtomicU64::new(0) };
 
-fn prepare(host: &HostImages) {
+/// Finds out what [`dynamic`] has to know; before the first use of it.
+pub(crate) fn prepare(host: &HostImages) {
     // Whoever does it once more stores the same. A `Once` that a fork finds half done would never end in the child.
     static DONE: AtomicBool = AtomicBool::new(false);
     if DONE.load(Ordering::Acquire) {

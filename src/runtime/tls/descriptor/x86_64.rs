@@ -44,7 +44,7 @@ pub(super) unsafe extern "C" fn undefined() {
 
 /// The argument points to module id and offset. The fast path is that of [`resolve`].
 #[unsafe(naked)]
-pub(super) unsafe extern "C" fn dynamic() {
+pub(in crate::runtime::tls) unsafe extern "C" fn dynamic() {
     std::arch::naked_asm!(
         ".cfi_startproc",
         "push rcx",

@@ -1,0 +1,212 @@
+//! What images for macOS expect of their system, and what of it the host has: names only.
+//!
+//! C names carry an underscore there, which the host's lack. Beyond that most of libSystem is the C library that every
+//! Unix has. This table holds the rest: names that this library answers itself ([`Answer::Ours`]), because the host has
+//! no such function or one that differs, and names that are refused ([`Answer::Differs`]), because they pass
+//! structures or constants that differ and nobody translates them yet.
+
+/// Who answers a name of the system's libraries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'n> {
+    /// This library, under that very name.
+    Ours,
+    /// The host, under this name.
+    Host(&'n [u8]),
+    /// Nobody: it would not mean the same.
+    Differs,
+}
+
+/// Names that this library answers itself. Each has its function or its data in `runtime/darwin.rs`.
+pub const OURS: &[&[u8]] = &[
+    b"dyld_stub_binder",
+    b"__tlv_bootstrap",
+    b"__tlv_atexit",
+    b"___stack_chk_guard",
+    b"_atexit",
+    b"___assert_rtn",
+    b"___maskrune",
+    b"__DefaultRuneLocale",
+    b"__NSGetEnviron",
+    b"___sincos_stret",
+    b"___sincosf_stret",
+    b"_memset_pattern4",
+    b"_memset_pattern8",
+    b"_memset_pattern16",
+    b"_strlcpy",
+    b"_strlcat",
+    b"___strlcpy_chk",
+    b"___strlcat_chk",
+    b"_mach_absolute_time",
+    b"_mach_timebase_info",
+    b"_clock_gettime",
+    b"_sysconf",
+    b"_open",
+    b"_mmap",
+    b"_pthread_mutex_lock",
+    b"_pthread_mutex_trylock",
+    b"_pthread_mutex_unlock",
+    b"_pthread_mutexattr_settype",
+    b"_pthread_cond_wait",
+    b"_pthread_cond_timedwait",
+    b"_pthread_cond_signal",
+    b"_pthread_cond_broadcast",
+    b"_pthread_rwlock_rdlock",
+    b"_pthread_rwlock_wrlock",
+    b"_pthread_rwlock_unlock",
+    b"_pthread_once",
+    b"_pthread_key_create",
+    b"_pthread_threadid_np",
+    b"_dlopen",
+    b"_dlsym",
+];
+
+/// Names that stand for others of the host.
+const RENAMED: &[(&[u8], &[u8])] = &[
+    (b"___stdinp", b"stdin"),
+    (b"___stdoutp", b"stdout"),
+    (b"___stderrp", b"stderr"),
+    (b"___bzero", b"bzero"),
+    (b"___exp10", b"exp10"),
+    (b"___exp10f", b"exp10f"),
+    // The numbers are the host's.
+    (b"___error", b"__errno_location"),
+    (b"___tolower", b"tolower"),
+    (b"___toupper", b"toupper"),
+    (b"_malloc_size", b"malloc_usable_size"),
+];
+
+/// Functions whose structures, or the constants in them, have another layout there, by their C names.
+const DIFFERENT: &[&[u8]] = &[
+    b"stat",
+    b"fstat",
+    b"lstat",
+    b"fstatat",
+    b"statfs",
+    b"fstatfs",
+    b"readdir",
+    b"readdir_r",
+    b"opendir",
+    b"fdopendir",
+    b"scandir",
+    b"fts_open",
+    b"fts_read",
+    b"tcgetattr",
+    b"tcsetattr",
+    b"fcntl",
+    b"openat",
+    b"socket",
+    b"setsockopt",
+    b"getsockopt",
+    b"bind",
+    b"connect",
+    b"accept",
+    b"getaddrinfo",
+    b"ioctl",
+    b"sigaction",
+    b"sigprocmask",
+    b"sigaltstack",
+    b"pthread_sigmask",
+    b"getrlimit",
+    b"setrlimit",
+    b"uname",
+    b"localeconv",
+    b"setlocale",
+    b"newlocale",
+    b"kevent",
+    b"setjmp",
+    b"_setjmp",
+    b"sigsetjmp",
+    b"longjmp",
+    b"_longjmp",
+    b"siglongjmp",
+    b"__srget",
+    b"__swbuf",
+    b"msync",
+    b"madvise",
+    b"sysctl",
+    b"sysctlbyname",
+    b"waitpid",
+    b"posix_spawn",
+    b"sem_open",
+    b"shm_open",
+    b"dlinfo",
+];
+
+/// Who answers `name`, as the image writes it.
+///
+/// ```
+/// use sideload::darwin::{Answer, answer};
+/// assert_eq!(answer(b"_fopen$DARWIN_EXTSN"), Answer::Host(b"fopen"));
+/// assert_eq!(answer(b"___stack_chk_guard"), Answer::Ours);
+/// assert_eq!(answer(b"_stat$INODE64"), Answer::Differs);
+/// ```
+pub fn answer(name: &[u8]) -> Answer<'_> {
+    let plain = without_variant(name);
+    if OURS.contains(&plain) {
+        return Answer::Ours;
+    }
+    if let Some(&(_, host)) = RENAMED.iter().find(|(theirs, _)| *theirs == plain) {
+        return Answer::Host(host);
+    }
+    let host = c_name(plain);
+    if DIFFERENT.contains(&host) { Answer::Differs } else { Answer::Host(host) }
+}
+
+/// The name without what tells which variant of a function is meant: the only ones that were ever current on x86_64 and
+/// arm64 say what the plain names of the host mean, too.
+pub fn without_variant(name: &[u8]) -> &[u8] {
+    const VARIANTS: &[&[u8]] = &[b"$INODE64", b"$DARWIN_EXTSN", b"$NOCANCEL", b"$UNIX2003", b"$1050"];
+    let variant = VARIANTS.iter().find_map(|variant| name.strip_suffix(*variant));
+    variant.map_or(name, without_variant)
+}
+
+/// The name as C has it: without one underscore.
+pub fn c_name(name: &[u8]) -> &[u8] {
+    name.strip_prefix(b"_").unwrap_or(name)
+}
+
+/// Whether an install name is that of a library of the system, of which the host's own libraries take the place.
+pub fn is_system(install_name: &[u8]) -> bool {
+    install_name.starts_with(b"/usr/lib/") || install_name.starts_with(b"/System/Library/")
+}
+
+/// The library of the host that has what a library of the system exports, where that is not the C library itself.
+pub fn host_library(install_name: &[u8]) -> Option<&'static [u8]> {
+    const LIBRARIES: &[(&[u8], &[u8])] = &[
+        (b"/usr/lib/libc++.1.dylib", b"libc++.so.1"),
+        (b"/usr/lib/libc++abi.dylib", b"libc++abi.so.1"),
+        (b"/usr/lib/libz.1.dylib", b"libz.so.1"),
+        (b"/usr/lib/libbz2.1.0.dylib", b"libbz2.so.1.0"),
+    ];
+    LIBRARIES.iter().find(|(theirs, _)| *theirs == install_name).map(|&(_, host)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_to_who_answers_them() {
+        const CASES: &[(&[u8], Answer<'static>)] = &[
+            (b"_strlen", Answer::Host(b"strlen")),
+            (b"___stderrp", Answer::Host(b"stderr")),
+            (b"_close$NOCANCEL", Answer::Host(b"close")),
+            (b"_fdopen$DARWIN_EXTSN$NOCANCEL", Answer::Host(b"fdopen")),
+            (b"_open$NOCANCEL", Answer::Ours),
+            (b"__Unwind_Resume", Answer::Host(b"_Unwind_Resume")),
+            (b"___cxa_atexit", Answer::Host(b"__cxa_atexit")),
+            (b"dyld_stub_binder", Answer::Ours),
+            (b"_fstat$INODE64", Answer::Differs),
+            (b"_not_of_the_system", Answer::Host(b"not_of_the_system")),
+        ];
+        for (name, expected) in CASES {
+            assert_eq!(answer(name), *expected, "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn only_the_systems_folders_are_the_hosts() {
+        assert!(is_system(b"/usr/lib/libSystem.B.dylib"));
+        assert!(!is_system(b"@rpath/libSystem.B.dylib") && !is_system(b"/usr/local/lib/libx.dylib"));
+    }
+}

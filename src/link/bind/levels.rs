@@ -1,0 +1,253 @@
+//! Imports of a two-level namespace: each names the image that defines it, and the system's libraries are the host's.
+//!
+//! The order for one import (dyld `Loader::resolveSymbol`), after what the caller's `Resolve` supplies:
+//! - the need that it names, then what that need re-exports; a library of the system is the host, through the table in
+//!   `darwin.rs`;
+//! - flat: the host, images that were opened as global, then the group in load order;
+//! - weak: one definition for all images. The first one that is not weak wins, else the first weak one, in load order.
+
+use super::{Bindings, Linker};
+use crate::darwin::{self, Answer};
+use crate::error::{ErrorKind, Place, Undefined};
+use crate::link::group::Group;
+use crate::link::{Definitions, Inventory, LinkedModule};
+use crate::plan::{Exported, Import, Level, NeedKind, Query, Stream, Symbols, TwoLevelSymbols};
+use crate::symbol::{Class, Definition, HostId, InstanceId, ModuleId, Provider};
+
+/// So many re-exports lead on from one another; more, and they run in a circle.
+const CHAIN: usize = 32;
+
+/// The group, as far as imports are looked up in it.
+#[derive(Clone, Copy)]
+pub(super) struct Images<'t> {
+    pub group: &'t Group,
+    pub tables: &'t [Symbols<'t>],
+}
+
+impl<'t> Linker<'t, '_> {
+    /// Resolves every import of one module.
+    pub(super) fn two_level_module(
+        &mut self,
+        images: Images<'t>,
+        id: ModuleId,
+        symbols: &TwoLevelSymbols<'t>,
+    ) -> Result<Bindings, ErrorKind> {
+        let module = &images.group.modules[usize::from(id.0)];
+        let bytes = &images.group.files[usize::from(id.0)].bytes;
+        let mut bindings = Bindings::default();
+        module
+            .plan
+            .imports::<Box<ErrorKind>>(bytes, |import| {
+                bindings.set_once(import, || {
+                    let row = symbols.import(import.symbol);
+                    let row = row.ok_or_else(|| malformed("imports: a name lies outside the names", import.symbol))?;
+                    Ok(self.level(images, id, module, &row)?)
+                })
+            })
+            .map_err(|kind| *kind)?;
+        bindings.providers = self.used.take(id);
+        Ok(bindings)
+    }
+
+    fn level(
+        &mut self,
+        images: Images<'t>,
+        id: ModuleId,
+        module: &LinkedModule,
+        row: &Import<'t>,
+    ) -> Result<Definition, ErrorKind> {
+        let name = row.name;
+        let c_name = darwin::c_name(name);
+        if let Some(address) = self.resolve.and_then(|table| table.resolve(c_name, None)) {
+            return Ok(self.supply(c_name, Some(address)));
+        }
+        let mut may_be_missing = row.weak();
+        let level = row.level().ok_or_else(|| malformed("imports: an ordinal that means nothing", 0))?;
+        let found = match level {
+            Level::Own => self.exported(images, Provider::New(id), name, CHAIN)?,
+            Level::Main => self.system(images, name),
+            Level::Flat => self.flat(images, name)?,
+            Level::Weak => self.weak(images, name)?,
+            Level::Need(index) => {
+                may_be_missing |= module.absent.contains(&index);
+                let provider = module.needs.get(index).filter(|_| index < module.plan.needs.len());
+                let provider =
+                    *provider.ok_or_else(|| malformed("imports: an ordinal past the last need", index as u32))?;
+                if module.absent.contains(&index) { None } else { self.exported(images, provider, name, CHAIN)? }
+            }
+        };
+        Ok(match found {
+            Some(definition) => definition,
+            // What the other lists wrote stays.
+            None if row.stream == Stream::Weak => Definition::Kept,
+            None if may_be_missing => Definition::WeakNull,
+            None => {
+                self.undefined.push(Undefined { module: module.name.clone(), symbol: name.to_vec(), version: None });
+                Definition::Unused
+            }
+        })
+    }
+
+    /// What an image exports under that name, itself or from what it re-exports.
+    fn exported(
+        &mut self,
+        images: Images<'t>,
+        provider: Provider,
+        name: &[u8],
+        left: usize,
+    ) -> Result<Option<Definition>, ErrorKind> {
+        let Some(left) = left.checked_sub(1) else {
+            return Err(ErrorKind::Malformed { what: "re-exports: they run in a circle", place: None });
+        };
+        let table = match self.definitions(images, provider) {
+            Definitions::TwoLevel(table) => table,
+            Definitions::Table(table) if !matches!(provider, Provider::Host(_)) => {
+                // A library of the host that stands for one of the system.
+                let found = table.find(&Query::by_name(darwin::c_name(name)));
+                let here = found.map(|found| super::at(provider, &found, Class::Data));
+                return Ok(here.or_else(|| self.system(images, name)));
+            }
+            _ => return Ok(self.system(images, name)),
+        };
+        if let Some(exported) = table.exported(name)? {
+            return match exported {
+                Exported::Elsewhere { need, name: other } => {
+                    let index = usize::try_from(need).unwrap_or(usize::MAX).wrapping_sub(1);
+                    let needs = self.needs(images, provider);
+                    let next = needs.get(index).map(|&(need, _)| need);
+                    let next = next.ok_or_else(|| malformed("export trie: a re-export of no need", index as u32))?;
+                    self.exported(images, next, if other.is_empty() { name } else { other }, left)
+                }
+                Exported::Here { found, .. } => Ok(Some(self.used(provider, super::at(provider, &found, Class::Data)))),
+            };
+        }
+        for (need, kind) in self.needs(images, provider) {
+            if kind == NeedKind::Reexported
+                && let Some(definition) = self.exported(images, need, name, left)?
+            {
+                return Ok(Some(definition));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Any image's definition: the host's first, since it is the program and was there first.
+    fn flat(&mut self, images: Images<'t>, name: &[u8]) -> Result<Option<Definition>, ErrorKind> {
+        if let Some(definition) = self.system(images, name) {
+            return Ok(Some(definition));
+        }
+        let loaded = (0u16..).zip(&self.inventory.loaded).filter(|(_, image)| image.global);
+        let loaded = loaded.map(|(at, _)| Provider::Loaded(InstanceId(at)));
+        let all: Vec<Provider> = loaded.chain(images.modules()).collect();
+        for provider in all {
+            if matches!(self.definitions(images, provider), Definitions::TwoLevel(_))
+                && let Some(definition) = self.exported(images, provider, name, CHAIN)?
+            {
+                return Ok(Some(definition));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The definition that all images agree on.
+    fn weak(&mut self, images: Images<'t>, name: &[u8]) -> Result<Option<Definition>, ErrorKind> {
+        let loaded = (0..self.inventory.loaded.len()).map(|at| Provider::Loaded(InstanceId(at as u16)));
+        let all: Vec<Provider> = loaded.chain(images.modules()).collect();
+        let mut first = None;
+        for provider in all {
+            match self.own_definition(images, provider, name)? {
+                Some((false, definition)) => return Ok(Some(self.used(provider, definition))),
+                Some((true, definition)) if first.is_none() => first = Some((provider, definition)),
+                _ => {}
+            }
+        }
+        Ok(match first {
+            Some((provider, definition)) => Some(self.used(provider, definition)),
+            None => self.system(images, name),
+        })
+    }
+
+    /// What an image of such a namespace defines itself, and whether it is weak.
+    fn own_definition(
+        &self,
+        images: Images<'t>,
+        provider: Provider,
+        name: &[u8],
+    ) -> Result<Option<(bool, Definition)>, ErrorKind> {
+        let Definitions::TwoLevel(table) = self.definitions(images, provider) else { return Ok(None) };
+        Ok(match table.exported(name)? {
+            Some(Exported::Here { found, weak }) => Some((weak, super::at(provider, &found, Class::Data))),
+            Some(Exported::Elsewhere { .. }) | None => None,
+        })
+    }
+
+    /// What the host has of a name of the system's libraries, itself or in its libraries that the group brings along.
+    fn system(&mut self, images: Images<'t>, name: &[u8]) -> Option<Definition> {
+        let host_name = match darwin::answer(name) {
+            Answer::Ours => return Some(self.supply(darwin::without_variant(name), None)),
+            Answer::Differs => return None,
+            Answer::Host(name) => name,
+        };
+        let Inventory { replaced, counted, .. } = self.inventory;
+        if replaced.contains(&host_name) {
+            return Some(self.supply(host_name, None));
+        }
+        let query = Query::by_name(host_name);
+        let host = (0u16..).zip(&self.inventory.host).filter(|(_, image)| image.global);
+        let host = host.map(|(at, _)| Provider::Host(HostId(at)));
+        let all: Vec<Provider> = host.chain(images.group.scope.iter().copied()).collect();
+        for provider in all {
+            // Not what images of this namespace define: they are the need that an import names, or in nobody's way.
+            let Some(found) = self.definitions(images, provider).find(&query) else { continue };
+            if matches!(provider, Provider::Host(_)) && counted.contains(&host_name) {
+                return Some(self.supply(host_name, None));
+            }
+            return Some(self.used(provider, super::at(provider, &found, Class::Data)));
+        }
+        None
+    }
+
+    fn definitions(&self, images: Images<'t>, provider: Provider) -> Definitions<'t> {
+        match provider {
+            Provider::New(id) => Definitions::of(&images.tables[usize::from(id.0)]),
+            Provider::Loaded(id) => self.inventory.loaded[usize::from(id.0)].definitions,
+            Provider::Host(id) => self.inventory.host[usize::from(id.0)].definitions,
+        }
+    }
+
+    /// The needs of an image, with how it needs them; those that are absent are left out.
+    fn needs(&self, images: Images<'t>, provider: Provider) -> Vec<(Provider, NeedKind)> {
+        let kinds = |needs: &[Provider], rows: &[crate::plan::Need]| {
+            needs.iter().copied().zip(rows.iter().map(|row| row.kind)).collect()
+        };
+        match provider {
+            Provider::New(id) => {
+                let module = &images.group.modules[usize::from(id.0)];
+                kinds(&module.needs, &module.plan.needs)
+            }
+            Provider::Loaded(id) => {
+                let image = &self.inventory.loaded[usize::from(id.0)];
+                kinds(image.needs, image.asks)
+            }
+            Provider::Host(_) => Vec::new(),
+        }
+    }
+
+    fn used(&mut self, provider: Provider, definition: Definition) -> Definition {
+        match provider {
+            Provider::Host(id) => self.used_host[usize::from(id.0)] = true,
+            Provider::Loaded(_) | Provider::New(_) => self.used.mark(provider),
+        }
+        definition
+    }
+}
+
+impl Images<'_> {
+    fn modules(&self) -> impl Iterator<Item = Provider> + use<> {
+        (0..self.group.modules.len()).map(|at| Provider::New(ModuleId(at as u16)))
+    }
+}
+
+fn malformed(what: &'static str, index: u32) -> ErrorKind {
+    ErrorKind::malformed(what, Place::Entry(u64::from(index)))
+}

@@ -1,0 +1,227 @@
+//! What images for macOS call or read of their system where the host has nothing, or something that differs: see
+//! [`crate::darwin`] for the names. Written for x86-64, whose calling convention both systems share.
+//!
+//! Constants and structures are those of Apple's headers for macOS 13; each function says what differs. `errno` has the
+//! host's numbers.
+//!
+//! Invariant: a pointer that comes in is followed only as the contract of the function of that name says; what is handed
+//! out lies in statics, or is the host's.
+
+mod files;
+mod runes;
+mod threads;
+
+use super::counted;
+use crate::addr::RunAddr;
+use crate::registry::REGISTRY;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+type Pointer = *const ();
+
+/// The function or the data of that name.
+pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
+    let at: Pointer = match name {
+        b"dyld_stub_binder" => stub_binder as Pointer,
+        b"__tlv_bootstrap" => super::tls::variable_entry(),
+        b"__tlv_atexit" => at_thread_exit as Pointer,
+        b"___stack_chk_guard" => guard(),
+        b"_atexit" => at_exit as Pointer,
+        b"___assert_rtn" => assertion_failed as Pointer,
+        b"___sincos_stret" => sin_and_cos as Pointer,
+        b"___sincosf_stret" => sin_and_cos_f32 as Pointer,
+        b"_memset_pattern4" => fill_pattern::<4> as Pointer,
+        b"_memset_pattern8" => fill_pattern::<8> as Pointer,
+        b"_memset_pattern16" => fill_pattern::<16> as Pointer,
+        b"_strlcpy" => copy_string as Pointer,
+        b"_strlcat" => append_string as Pointer,
+        b"___strlcpy_chk" => copy_string as Pointer,
+        b"___strlcat_chk" => append_string as Pointer,
+        b"__NSGetEnviron" => environment as Pointer,
+        _ => {
+            return runes::entry(name).or_else(|| files::entry(name)).or_else(|| threads::entry(name));
+        }
+    };
+    Some(RunAddr(at.expose_provenance() as u64))
+}
+
+/// Ends the process with a message.
+fn die(message: std::fmt::Arguments<'_>) -> ! {
+    eprintln!("sideload: {message}");
+    std::process::abort()
+}
+
+/// Lazy pointers are bound when an image is loaded, so nobody gets here.
+extern "C" fn stub_binder() {
+    die(format_args!("dyld_stub_binder was called, though nothing is bound lazily"))
+}
+
+/// `_tlv_atexit`: a destructor of a thread-local.
+///
+/// # Safety
+/// `destructor` is a function that takes `object`, and both outlive the thread.
+unsafe extern "C" fn at_thread_exit(destructor: counted::Destructor, object: *mut c_void) {
+    // SAFETY: as the caller promises.
+    unsafe { counted::at_thread_exit(destructor, object) };
+}
+
+unsafe extern "C" {
+    fn __cxa_atexit(function: unsafe extern "C" fn(*mut c_void), object: *mut c_void, image: *const c_void) -> c_int;
+    fn __cxa_finalize(image: *const c_void);
+}
+
+/// `atexit`: of the image that the function lies in, as there. The host's may be no function that can be bound to.
+///
+/// # Safety
+/// The function can be called when the process ends, or its image is unloaded.
+unsafe extern "C" fn at_exit(function: unsafe extern "C" fn()) -> c_int {
+    unsafe extern "C" fn call(function: *mut c_void) {
+        // SAFETY: it is what `at_exit` was given.
+        let function = unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn()>(function) };
+        // SAFETY: as its caller promised.
+        unsafe { function() };
+    }
+    let owner = REGISTRY.at(RunAddr(function as *const () as u64));
+    let image = owner.and_then(|(instance, _)| Some(instance.module.plan.exit_handle()? + instance.bias()));
+    let image = std::ptr::with_exposed_provenance(image.map_or(0, |at| at.0 as usize));
+    // SAFETY: as the caller promises; the address of an image's header names the image.
+    unsafe { __cxa_atexit(call, function as *mut c_void, image) }
+}
+
+/// Calls what an image registered for its end, in reverse: `exit` calls what is left.
+///
+/// # Safety
+/// The handlers' code is there, and nothing uses the image any more.
+pub(crate) unsafe fn run_exit_handlers(image: RunAddr) {
+    // SAFETY: as the caller promises. The host's list names images by any address that they passed it.
+    unsafe { __cxa_finalize(std::ptr::with_exposed_provenance(image.0 as usize)) };
+}
+
+/// `__stack_chk_guard`: a variable there, a word of the thread control block here, whose value it gets.
+fn guard() -> Pointer {
+    static GUARD: AtomicU64 = AtomicU64::new(0);
+    let canary: u64;
+    // SAFETY: psABI x86-64: the word at %fs:40 is the canary, and always readable.
+    unsafe { std::arch::asm!("mov {}, fs:40", out(reg) canary, options(nostack, preserves_flags, readonly)) };
+    // The first one stays: functions compare it with what they saw before.
+    let _ = GUARD.compare_exchange(0, canary | 0x0a00, Ordering::Relaxed, Ordering::Relaxed);
+    GUARD.as_ptr().cast_const().cast()
+}
+
+/// `__assert_rtn`
+///
+/// # Safety
+/// The arguments are null or C strings.
+unsafe extern "C" fn assertion_failed(
+    function: *const c_char,
+    file: *const c_char,
+    line: c_int,
+    expression: *const c_char,
+) -> ! {
+    let text = |text: *const c_char| match text.is_null() {
+        true => String::new(),
+        // SAFETY: as the caller promises.
+        false => unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned(),
+    };
+    let (function, file, expression) = (text(function), text(file), text(expression));
+    die(format_args!("assertion failed: ({expression}), function {function}, file {file}, line {line}"))
+}
+
+/// What `__sincos_stret` returns in two registers.
+#[repr(C)]
+struct SinCos<F> {
+    sin: F,
+    cos: F,
+}
+
+extern "C" fn sin_and_cos(angle: f64) -> SinCos<f64> {
+    SinCos { sin: angle.sin(), cos: angle.cos() }
+}
+
+extern "C" fn sin_and_cos_f32(angle: f32) -> SinCos<f32> {
+    SinCos { sin: angle.sin(), cos: angle.cos() }
+}
+
+/// `memset_pattern4`, `8` and `16`: the last copy is cut off where the length says.
+///
+/// # Safety
+/// `pattern` has `N` bytes, and `start` room for `size`.
+unsafe extern "C" fn fill_pattern<const N: usize>(start: *mut u8, pattern: *const [u8; N], size: usize) {
+    // SAFETY: as the caller promises.
+    let pattern = unsafe { pattern.read_unaligned() };
+    // SAFETY: as above.
+    let room = unsafe { std::slice::from_raw_parts_mut(start, size) };
+    for piece in room.chunks_mut(N) {
+        piece.copy_from_slice(&pattern[..piece.len()]);
+    }
+}
+
+/// `strlcpy`: returns the length that it tried to make.
+///
+/// # Safety
+/// `from` is a C string, and `to` has room for `size` bytes.
+unsafe extern "C" fn copy_string(to: *mut c_char, from: *const c_char, size: usize) -> usize {
+    // SAFETY: as the caller promises.
+    let from = unsafe { CStr::from_ptr(from) };
+    let bytes = from.to_bytes();
+    if size > 0 {
+        let count = bytes.len().min(size - 1);
+        // SAFETY: `count` and the zero are no more than `size`.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), to, count) };
+        // SAFETY: as above.
+        unsafe { to.add(count).write(0) };
+    }
+    bytes.len()
+}
+
+/// `strlcat`
+///
+/// # Safety
+/// As [`copy_string`]; the first `size` bytes of `to` can be read.
+unsafe extern "C" fn append_string(to: *mut c_char, from: *const c_char, size: usize) -> usize {
+    // SAFETY: as the caller promises.
+    let there = unsafe { libc::strnlen(to, size) };
+    // SAFETY: what is left of the room begins there.
+    there + unsafe { copy_string(to.add(there), from, size - there) }
+}
+
+/// `_NSGetEnviron`: the address of `environ`.
+extern "C" fn environment() -> Pointer {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    (&raw const environ).cast()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_something_to_bind_to() {
+        for name in crate::darwin::OURS {
+            assert!(entry(name).is_some_and(|at| at.0 != 0), "{}", name.escape_ascii());
+        }
+        assert_eq!(entry(b"_malloc"), None);
+    }
+
+    #[test]
+    fn strings_are_cut_off_and_terminated() {
+        let mut room = [1 as c_char; 8];
+        // SAFETY: the room is what is said.
+        let (copied, appended) = unsafe {
+            let copied = copy_string(room.as_mut_ptr(), c"abc".as_ptr(), 8);
+            (copied, append_string(room.as_mut_ptr(), c"defghi".as_ptr(), 8))
+        };
+        assert_eq!((copied, appended), (3, 9));
+        assert_eq!(room.map(|byte| byte as u8), *b"abcdefg\0");
+    }
+
+    #[test]
+    fn patterns_end_where_the_room_does() {
+        let mut room = [0u8; 6];
+        // SAFETY: the room and the pattern are what is said.
+        unsafe { fill_pattern::<4>(room.as_mut_ptr(), b"abcd", 6) };
+        assert_eq!(&room, b"abcdab");
+    }
+}

@@ -1,0 +1,164 @@
+//! Calls of the system whose constants differ.
+
+use super::Pointer;
+use crate::addr::RunAddr;
+use std::ffi::{c_char, c_int, c_long, c_void};
+
+pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
+    let at: Pointer = match name {
+        b"_open" => open as Pointer,
+        b"_mmap" => map as Pointer,
+        b"_sysconf" => configuration as Pointer,
+        b"_clock_gettime" => clock as Pointer,
+        b"_mach_absolute_time" => nanoseconds as Pointer,
+        b"_mach_timebase_info" => timebase as Pointer,
+        b"_dlopen" => open_library as Pointer,
+        b"_dlsym" => find_symbol as Pointer,
+        _ => return None,
+    };
+    Some(RunAddr(at.expose_provenance() as u64))
+}
+
+/// The host's bits for those that are set, by a table of both.
+fn translated(flags: c_int, same: c_int, table: &[(c_int, c_int)]) -> c_int {
+    table.iter().filter(|(theirs, _)| flags & theirs != 0).fold(flags & same, |all, (_, host)| all | host)
+}
+
+/// `open`: the mode comes as a third argument where a file is created, which a variadic call passes the same way.
+///
+/// # Safety
+/// `path` is a C string.
+unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
+    let flags = translated(
+        flags,
+        libc::O_ACCMODE,
+        &[
+            (0x4, libc::O_NONBLOCK),
+            (0x8, libc::O_APPEND),
+            (0x80, libc::O_SYNC),
+            (0x100, libc::O_NOFOLLOW),
+            (0x200, libc::O_CREAT),
+            (0x400, libc::O_TRUNC),
+            (0x800, libc::O_EXCL),
+            (0x2_0000, libc::O_NOCTTY),
+            (0x10_0000, libc::O_DIRECTORY),
+            (0x100_0000, libc::O_CLOEXEC),
+        ],
+    );
+    // SAFETY: as the caller promises.
+    unsafe { libc::open(path, flags, mode) }
+}
+
+/// `mmap`
+///
+/// # Safety
+/// As that.
+unsafe extern "C" fn map(
+    at: *mut c_void,
+    size: usize,
+    protection: c_int,
+    flags: c_int,
+    file: c_int,
+    offset: i64,
+) -> *mut c_void {
+    // MAP_SHARED, MAP_PRIVATE and MAP_FIXED are 1, 2 and 0x10 everywhere.
+    let flags = translated(flags, 0x13, &[(0x1000, libc::MAP_ANON)]);
+    // SAFETY: as the caller promises.
+    unsafe { libc::mmap(at, size, protection, flags, file, offset) }
+}
+
+/// `sysconf`: −1 for what is not in the table, which is the answer for an unknown name.
+extern "C" fn configuration(name: c_int) -> c_long {
+    const TABLE: &[(c_int, c_int)] = &[
+        (1, libc::_SC_ARG_MAX),
+        (2, libc::_SC_CHILD_MAX),
+        (3, libc::_SC_CLK_TCK),
+        (4, libc::_SC_NGROUPS_MAX),
+        (5, libc::_SC_OPEN_MAX),
+        (29, libc::_SC_PAGESIZE),
+        (56, libc::_SC_IOV_MAX),
+        (57, libc::_SC_NPROCESSORS_CONF),
+        (58, libc::_SC_NPROCESSORS_ONLN),
+        (70, libc::_SC_GETGR_R_SIZE_MAX),
+        (71, libc::_SC_GETPW_R_SIZE_MAX),
+        (200, libc::_SC_PHYS_PAGES),
+    ];
+    let host = TABLE.iter().find(|(theirs, _)| *theirs == name);
+    // SAFETY: has no preconditions.
+    host.map_or(-1, |&(_, host)| unsafe { libc::sysconf(host) })
+}
+
+/// `clock_gettime`
+///
+/// # Safety
+/// `time` has room for one.
+unsafe extern "C" fn clock(id: c_int, time: *mut libc::timespec) -> c_int {
+    let host = match id {
+        0 => libc::CLOCK_REALTIME,
+        // MONOTONIC, and those that count in its way: raw, approximate, without time asleep.
+        4..=9 => libc::CLOCK_MONOTONIC,
+        12 => libc::CLOCK_PROCESS_CPUTIME_ID,
+        16 => libc::CLOCK_THREAD_CPUTIME_ID,
+        _ => -1,
+    };
+    // SAFETY: as the caller promises; an unknown clock is an error.
+    unsafe { libc::clock_gettime(host, time) }
+}
+
+/// `mach_absolute_time`, in nanoseconds.
+extern "C" fn nanoseconds() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// `mach_timebase_info`: a tick is a nanosecond.
+///
+/// # Safety
+/// `info` has room for two words.
+unsafe extern "C" fn timebase(info: *mut [u32; 2]) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { info.write([1, 1]) };
+    0
+}
+
+/// `dlopen`: passes on who calls, as that function does.
+///
+/// # Safety
+/// As that.
+#[unsafe(naked)]
+unsafe extern "C" fn open_library(name: *const c_char, mode: c_int) -> *mut c_void {
+    std::arch::naked_asm!(
+        ".cfi_startproc",
+        "mov rdx, [rsp]",
+        "jmp {function}",
+        ".cfi_endproc",
+        function = sym open_for,
+    )
+}
+
+/// # Safety
+/// As [`open_library`].
+unsafe extern "C" fn open_for(name: *const c_char, mode: c_int, caller: u64) -> *mut c_void {
+    // RTLD_LAZY and RTLD_NOW are the same, RTLD_LOCAL (4) is nothing.
+    let mode =
+        translated(mode, 0x3, &[(0x8, libc::RTLD_GLOBAL), (0x10, libc::RTLD_NOLOAD), (0x80, libc::RTLD_NODELETE)]);
+    // SAFETY: as the caller promises.
+    unsafe { super::super::dl::open(name, mode, caller) }
+}
+
+/// `dlsym`: passes on who calls, as that function does, and turns `RTLD_DEFAULT` (−2) into the host's null.
+#[unsafe(naked)]
+unsafe extern "C" fn find_symbol(handle: *const c_void, name: *const c_char) -> *mut c_void {
+    std::arch::naked_asm!(
+        ".cfi_startproc",
+        "xor eax, eax",
+        "cmp rdi, -2",
+        "cmove rdi, rax",
+        "mov rdx, [rsp]",
+        "jmp {function}",
+        ".cfi_endproc",
+        function = sym super::super::dl::search_symbol,
+    )
+}

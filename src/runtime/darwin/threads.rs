@@ -1,0 +1,197 @@
+//! Threads: objects that are initialised statically begin with a signature there, and with zeros here.
+//!
+//! A signature is taken off at the first use; the rest of such an object is zero, and large enough for the host's. An
+//! object that `pthread_…_init` made is the host's from the start.
+
+use super::super::counted;
+use super::Pointer;
+use crate::addr::RunAddr;
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const MUTEX: u64 = 0x32AA_ABA7;
+const ERROR_CHECK: u64 = 0x32AA_ABA1;
+const RECURSIVE: u64 = 0x32AA_ABA2;
+const FIRST_FIT: u64 = 0x32AA_ABA3;
+const CONDITION: u64 = 0x3CB0_B1BB;
+const ONCE: u64 = 0x30B1_BCBA;
+const READ_WRITE: u64 = 0x2DA8_B3B4;
+
+pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
+    let at: Pointer = match name {
+        b"_pthread_mutex_lock" => lock as Pointer,
+        b"_pthread_mutex_trylock" => try_lock as Pointer,
+        b"_pthread_mutex_unlock" => unlock as Pointer,
+        b"_pthread_mutexattr_settype" => set_type as Pointer,
+        b"_pthread_cond_wait" => wait as Pointer,
+        b"_pthread_cond_timedwait" => wait_until as Pointer,
+        b"_pthread_cond_signal" => signal as Pointer,
+        b"_pthread_cond_broadcast" => broadcast as Pointer,
+        b"_pthread_rwlock_rdlock" => read_lock as Pointer,
+        b"_pthread_rwlock_wrlock" => write_lock as Pointer,
+        b"_pthread_rwlock_unlock" => unlock_read_write as Pointer,
+        b"_pthread_once" => once as Pointer,
+        b"_pthread_key_create" => create_key as Pointer,
+        b"_pthread_threadid_np" => thread_number as Pointer,
+        _ => return None,
+    };
+    Some(RunAddr(at.expose_provenance() as u64))
+}
+
+/// Takes the signature off an object that nobody has used yet.
+///
+/// # Safety
+/// `object` is one of Darwin's types: its first word is aligned, and all its users come through here first.
+unsafe fn ready<T>(object: *mut T, signature: u64) -> *mut T {
+    // SAFETY: as the caller promises.
+    let word = unsafe { AtomicU64::from_ptr(object.cast()) };
+    if word.load(Ordering::Relaxed) == signature {
+        // Whoever comes first wins; all others find the host's unused object, or one in use.
+        let _ = word.compare_exchange(signature, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+    object
+}
+
+/// The same for a mutex, of which there are four kinds.
+///
+/// # Safety
+/// As [`ready`].
+unsafe fn mutex(object: *mut libc::pthread_mutex_t) -> *mut libc::pthread_mutex_t {
+    /// Where glibc keeps the kind: the fifth word.
+    const KIND: usize = 4;
+    // SAFETY: as the caller promises.
+    let word = unsafe { AtomicU64::from_ptr(object.cast()) }.load(Ordering::Relaxed);
+    let kind = match word {
+        RECURSIVE => Some(libc::PTHREAD_MUTEX_RECURSIVE),
+        ERROR_CHECK => Some(libc::PTHREAD_MUTEX_ERRORCHECK),
+        MUTEX | FIRST_FIT => None,
+        _ => return object,
+    };
+    if let Some(kind) = kind {
+        // SAFETY: inside the object, and read by nobody before the signature is off; all that come write the same.
+        unsafe { object.cast::<c_int>().add(KIND).write_volatile(kind) };
+    }
+    // SAFETY: as the caller promises.
+    unsafe { ready(object, word) }
+}
+
+macro_rules! forward {
+    ($($name:ident($($argument:ident: $type:ty),*) => $host:ident($($value:expr),*);)*) => {$(
+        /// The host's function of that name, on objects without signatures.
+        ///
+        /// # Safety
+        /// As that.
+        unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+            // SAFETY: as the caller promises.
+            unsafe { libc::$host($($value),*) }
+        }
+    )*};
+}
+forward! {
+    lock(object: *mut libc::pthread_mutex_t) => pthread_mutex_lock(mutex(object));
+    try_lock(object: *mut libc::pthread_mutex_t) => pthread_mutex_trylock(mutex(object));
+    unlock(object: *mut libc::pthread_mutex_t) => pthread_mutex_unlock(mutex(object));
+    wait(object: *mut libc::pthread_cond_t, with: *mut libc::pthread_mutex_t)
+        => pthread_cond_wait(ready(object, CONDITION), mutex(with));
+    wait_until(object: *mut libc::pthread_cond_t, with: *mut libc::pthread_mutex_t, time: *const libc::timespec)
+        => pthread_cond_timedwait(ready(object, CONDITION), mutex(with), time);
+    signal(object: *mut libc::pthread_cond_t) => pthread_cond_signal(ready(object, CONDITION));
+    broadcast(object: *mut libc::pthread_cond_t) => pthread_cond_broadcast(ready(object, CONDITION));
+    read_lock(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_rdlock(ready(object, READ_WRITE));
+    write_lock(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_wrlock(ready(object, READ_WRITE));
+    unlock_read_write(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_unlock(ready(object, READ_WRITE));
+}
+
+/// `pthread_mutexattr_settype`: the numbers of two kinds are the other way round.
+///
+/// # Safety
+/// As that.
+unsafe extern "C" fn set_type(attributes: *mut libc::pthread_mutexattr_t, kind: c_int) -> c_int {
+    let host = match kind {
+        1 => libc::PTHREAD_MUTEX_ERRORCHECK,
+        2 => libc::PTHREAD_MUTEX_RECURSIVE,
+        _ => libc::PTHREAD_MUTEX_NORMAL,
+    };
+    // SAFETY: as the caller promises.
+    unsafe { libc::pthread_mutexattr_settype(attributes, host) }
+}
+
+/// `pthread_once`
+///
+/// # Safety
+/// As that.
+unsafe extern "C" fn once(object: *mut c_int, function: unsafe extern "C" fn()) -> c_int {
+    unsafe extern "C" {
+        fn pthread_once(object: *mut c_int, function: unsafe extern "C" fn()) -> c_int;
+    }
+    // SAFETY: as the caller promises; `pthread_once_t` is two words there.
+    unsafe { pthread_once(ready(object, ONCE), function) }
+}
+
+/// `pthread_key_create`: a key has 64 bits there.
+///
+/// # Safety
+/// `key` has room for them; the destructor is a function.
+unsafe extern "C" fn create_key(key: *mut u64, destructor: Option<counted::Destructor>) -> c_int {
+    let mut host = 0;
+    // SAFETY: as the caller promises.
+    let result = unsafe { counted::create_key(&raw mut host, destructor) };
+    if result == 0 {
+        // SAFETY: as the caller promises.
+        unsafe { key.write(host as u64) };
+    }
+    result
+}
+
+/// `pthread_threadid_np`, of the calling thread alone: of another one there is no such number.
+///
+/// # Safety
+/// `number` is null or has room for one.
+unsafe extern "C" fn thread_number(thread: libc::pthread_t, number: *mut u64) -> c_int {
+    // SAFETY: has no preconditions.
+    let own = unsafe { libc::pthread_self() };
+    if number.is_null() || (thread != 0 as libc::pthread_t && thread != own) {
+        return libc::EINVAL;
+    }
+    // SAFETY: as the caller promises.
+    unsafe { number.write(crate::platform::thread_id()) };
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As large as Darwin's, with its signature.
+    #[repr(C, align(16))]
+    struct Object(u64, [u64; 24]);
+
+    #[test]
+    fn static_objects_are_usable_and_keep_their_kind() {
+        let mut plain = Object(MUTEX, [0; 24]);
+        let mut recursive = Object(RECURSIVE, [0; 24]);
+        let mut readers = Object(READ_WRITE, [0; 24]);
+        // SAFETY: objects of those types, used by this thread alone.
+        unsafe {
+            assert_eq!((lock((&raw mut plain).cast()), try_lock((&raw mut plain).cast())), (0, libc::EBUSY));
+            assert_eq!(unlock((&raw mut plain).cast()), 0);
+            assert_eq!((lock((&raw mut recursive).cast()), lock((&raw mut recursive).cast())), (0, 0));
+            assert_eq!((unlock((&raw mut recursive).cast()), unlock((&raw mut recursive).cast())), (0, 0));
+            assert_eq!((read_lock((&raw mut readers).cast()), unlock_read_write((&raw mut readers).cast())), (0, 0));
+        }
+    }
+
+    #[test]
+    fn what_is_done_once_is_done_once() {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        unsafe extern "C" fn count() {
+            COUNT.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut object = [ONCE, 0];
+        for _ in 0..2 {
+            // SAFETY: an object of Darwin's type, used by this thread alone.
+            assert_eq!(unsafe { once((&raw mut object).cast(), count) }, 0);
+        }
+        assert_eq!(COUNT.load(Ordering::Relaxed), 1);
+    }
+}
