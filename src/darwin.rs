@@ -12,6 +12,8 @@ pub enum Answer<'n> {
     Ours,
     /// The host, under this name.
     Host(&'n [u8]),
+    /// The host, under this name, and this library where it has none in scope.
+    HostOrOurs(&'n [u8]),
     /// Nobody: it would not mean the same.
     Differs,
 }
@@ -58,6 +60,27 @@ pub const OURS: &[&[u8]] = &[
     b"_pthread_threadid_np",
     b"_dlopen",
     b"_dlsym",
+];
+
+/// The unwinder's names. A program in C has none in its start-up scope; the one that this library is linked to is there.
+pub const UNWINDER: &[&[u8]] = &[
+    b"__Unwind_Backtrace",
+    b"__Unwind_DeleteException",
+    b"__Unwind_FindEnclosingFunction",
+    b"__Unwind_ForcedUnwind",
+    b"__Unwind_GetCFA",
+    b"__Unwind_GetDataRelBase",
+    b"__Unwind_GetGR",
+    b"__Unwind_GetIP",
+    b"__Unwind_GetIPInfo",
+    b"__Unwind_GetLanguageSpecificData",
+    b"__Unwind_GetRegionStart",
+    b"__Unwind_GetTextRelBase",
+    b"__Unwind_RaiseException",
+    b"__Unwind_Resume",
+    b"__Unwind_Resume_or_Rethrow",
+    b"__Unwind_SetGR",
+    b"__Unwind_SetIP",
 ];
 
 /// Names that stand for others of the host.
@@ -149,7 +172,11 @@ pub fn answer(name: &[u8]) -> Answer<'_> {
         return Answer::Host(host);
     }
     let host = c_name(plain);
-    if DIFFERENT.contains(&host) { Answer::Differs } else { Answer::Host(host) }
+    match plain {
+        _ if DIFFERENT.contains(&host) => Answer::Differs,
+        _ if UNWINDER.contains(&plain) => Answer::HostOrOurs(host),
+        _ => Answer::Host(host),
+    }
 }
 
 /// The name without what tells which variant of a function is meant: the only ones that were ever current on x86_64 and
@@ -193,7 +220,7 @@ mod tests {
             (b"_close$NOCANCEL", Answer::Host(b"close")),
             (b"_fdopen$DARWIN_EXTSN$NOCANCEL", Answer::Host(b"fdopen")),
             (b"_open$NOCANCEL", Answer::Ours),
-            (b"__Unwind_Resume", Answer::Host(b"_Unwind_Resume")),
+            (b"__Unwind_Resume", Answer::HostOrOurs(b"_Unwind_Resume")),
             (b"___cxa_atexit", Answer::Host(b"__cxa_atexit")),
             (b"dyld_stub_binder", Answer::Ours),
             (b"_fstat$INODE64", Answer::Differs),

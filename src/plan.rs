@@ -238,6 +238,20 @@ pub struct UnwindTables {
     pub records: Option<VmRange>,
 }
 
+/// Unwind records that were made for an image, in the form that unwinders take: a section with its end, in which all
+/// pointers are absolute and still without the bias.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameTable {
+    /// The section.
+    pub bytes: Vec<u8>,
+    /// Where in it the records of functions are.
+    pub records: Vec<usize>,
+    /// Where in it addresses of the image are, of eight bytes.
+    pub addresses: Vec<usize>,
+    /// Where in it goes what the image has at an address, once it is relocated.
+    pub slots: Vec<(usize, VmAddr)>,
+}
+
 /// What an image asks of its loader, from `DT_FLAGS`, `DT_FLAGS_1` and `PT_GNU_STACK`, or from the Mach-O header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
@@ -477,6 +491,17 @@ impl LoadPlan {
         match &self.tables {
             Tables::Elf(_) => None,
             Tables::MachO(tables) => Some(tables.header),
+        }
+    }
+
+    /// Unwind records for an image whose own tables no unwinder here reads.
+    ///
+    /// # Errors
+    /// Tables that are malformed.
+    pub fn frames(&self, bytes: &[u8]) -> Result<Option<FrameTable>, ErrorKind> {
+        match &self.tables {
+            Tables::Elf(_) => Ok(None),
+            Tables::MachO(tables) => macho::unwind::frames(self, tables, bytes),
         }
     }
 

@@ -60,7 +60,7 @@ pub(crate) struct Instance {
     /// What debuggers know of it; they read its file, and put breakpoints into its memory.
     pub debugger: Entry,
     /// Its unwind tables' registration; dropped before the memory they lie in.
-    pub _frames: Vec<Frames>,
+    pub frames: Vec<Frames>,
     /// What its thread-local descriptors point to.
     pub _descriptors: Descriptors,
     /// The memory it is mapped in.

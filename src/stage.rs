@@ -308,7 +308,8 @@ fn protect(group: &mut Group) -> Result<(), Error> {
         for &range in &module.plan.seals {
             mapped.memory.seal(range).map_err(at)?;
         }
-        let frames = image::register_frames(module, &mapped.memory, &unwinders, group.loader.checks_all_frames());
+        let whole = group.loader.checks_all_frames();
+        let frames = image::register_frames(module, &file.bytes, &mapped.memory, &unwinders, whole);
         let frames = frames.map_err(at)?;
         if let Some(address) = frames.as_ref().and_then(Frames::checked_by_index) {
             group.loader.observe(&Event::Tables { module: &module.name, address });
@@ -318,7 +319,8 @@ fn protect(group: &mut Group) -> Result<(), Error> {
     Ok(())
 }
 
-/// Every unwinder of the host: the one that we are linked to, and those that images export.
+/// Every unwinder of the host: the one that we are linked to, and those that images export. One that is loaded itself is
+/// told later, by [`tell`]: it is foreign code.
 fn unwinders(host: &HostImages) -> Vec<Unwinder> {
     let mut all = vec![Unwinder::own()];
     all.extend(host.images.iter().filter_map(|host| image::unwinder(host)));
@@ -357,6 +359,9 @@ impl Sealed {
             make_global(library.scope());
         }
         let arguments = host::arguments();
+        let made = instances.iter().filter(|instance| instance.module.plan.is_two_level());
+        let made: Vec<&Frames> = made.flat_map(|instance| &instance.frames).collect();
+        tell_all(library.scope(), &made);
         for (id, calls) in &entries {
             let instance = &instances[usize::from(id.0)];
             for &address in calls {
@@ -367,12 +372,29 @@ impl Sealed {
             }
             group.event(&Event::Native);
             REGISTRY.finish(instance);
+            tell(instance, &made);
             group.event(&Event::Done { stage: Stage::Initialize, module: &instance.module.name });
         }
         if !entries.is_empty() {
             host::arm_exit_flag();
         }
         Ok(library)
+    }
+}
+
+/// Tells the unwinder that an image brings along, if it does and can run, of records that were made for others. Needs
+/// come first, so whoever throws through that unwinder does so later.
+fn tell(owner: &Arc<Instance>, made: &[&Frames]) {
+    if !made.is_empty() && owner.init.is_done() {
+        image::tell_unwinder(owner, made);
+    }
+}
+
+fn tell_all(scope: &Scope, made: &[&Frames]) {
+    for member in scope.iter() {
+        if let Member::Ours(owner) = member {
+            tell(owner, made);
+        }
     }
 }
 
@@ -442,7 +464,7 @@ fn publish(group: &mut Group) -> Result<(Library, Vec<Arc<Instance>>), Error> {
             init: Init::running(),
             holds: Holds::default(),
             debugger,
-            _frames: frames,
+            frames,
             _descriptors: descriptors,
             memory,
         }));

@@ -9,6 +9,7 @@ pub mod fat;
 pub mod opcodes;
 pub mod segments;
 pub mod symbols;
+pub mod unwind;
 
 use crate::addr::{FileOffset, FileRange, VmAddr, VmRange};
 use crate::bytes::Bytes;

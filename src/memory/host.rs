@@ -200,6 +200,14 @@ impl HostMemory {
         Some(unsafe { std::slice::from_raw_parts(at, range.size as usize) })
     }
 
+    /// The word at `vm`, as it is now; `None` outside what can be read.
+    pub(crate) fn word(&self, plan: &LoadPlan, vm: VmAddr) -> Option<u64> {
+        plan.region(vm, 8).filter(|region| region.prot.read)?;
+        let at = self.reservation.base().wrapping_add(self.offset(vm) as usize);
+        // SAFETY: the eight bytes lie in one readable region of this reservation; they may be unaligned.
+        Some(unsafe { at.cast::<u64>().read_unaligned() })
+    }
+
     /// Makes the writable range that holds the place the current one.
     #[cold]
     fn turn_to(&mut self, at: VmAddr, size: u64) -> Result<(), NotWritable> {

@@ -10,6 +10,7 @@
 mod files;
 mod runes;
 mod threads;
+mod unwind;
 
 use super::counted;
 use crate::addr::RunAddr;
@@ -39,7 +40,10 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
         b"___strlcat_chk" => append_string as Pointer,
         b"__NSGetEnviron" => environment as Pointer,
         _ => {
-            return runes::entry(name).or_else(|| files::entry(name)).or_else(|| threads::entry(name));
+            return runes::entry(name)
+                .or_else(|| files::entry(name))
+                .or_else(|| threads::entry(name))
+                .or_else(|| unwind::entry(name));
         }
     };
     Some(RunAddr(at.expose_provenance() as u64))

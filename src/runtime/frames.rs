@@ -40,12 +40,16 @@ mod section;
 use self::section::{Header, Record, Section, View, is_last, rebase, walk};
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
+use crate::plan::FrameTable;
 use crate::platform::unix;
 use crate::sync::{Mutex, MutexGuard, lock};
+use std::any::Any;
 use std::ffi::c_void;
+use std::fmt;
 use std::ops::Range;
 use std::ptr;
 use std::slice;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Sections up to this size are checked record by record.
@@ -116,6 +120,23 @@ impl Unwinder {
     }
 }
 
+impl Unwinder {
+    /// Calls one of its functions with what its kind takes.
+    ///
+    /// # Safety
+    /// As [`Unwinder::call`]; `fdes` are those of `section`.
+    unsafe fn each(&self, function: RunAddr, section: u64, fdes: &[u64]) {
+        let given = match self.kind {
+            UnwinderKind::PerSection => std::slice::from_ref(&section),
+            UnwinderKind::PerFde => fdes,
+        };
+        for &frames in given {
+            // SAFETY: as the caller promises.
+            unsafe { Unwinder::call(function, frames) };
+        }
+    }
+}
+
 /// Whether the unwinder that this crate is linked to is LLVM's: it has a symbol that libgcc has not, and a weak
 /// reference to one that nobody defines is null.
 fn is_llvms() -> bool {
@@ -153,8 +174,24 @@ pub(crate) struct Frames {
     registered: Vec<(Unwinder, Vec<u64>)>,
     /// The section, if only its index and its end were checked.
     by_index: Option<RunAddr>,
+    /// Where they are, if they were made for the object.
+    made: Option<Made>,
     /// Unmapped after the drop below has deregistered it.
     _copy: Option<NearCopy>,
+}
+
+/// Records that were made for an object, and whom they are told besides the host's unwinders.
+struct Made {
+    section: u64,
+    fdes: Vec<u64>,
+    /// Each with what keeps it mapped.
+    told: Mutex<Vec<(Unwinder, Arc<dyn Any + Send + Sync>)>>,
+}
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Made").field("section", &self.section).finish_non_exhaustive()
+    }
 }
 
 impl Frames {
@@ -177,12 +214,7 @@ impl Frames {
         unwinders: &[Unwinder],
         whole: bool,
     ) -> Result<Option<Frames>, ErrorKind> {
-        let mut distinct: Vec<Unwinder> = Vec::new();
-        for unwinder in unwinders {
-            if !distinct.iter().any(|known| known.register == unwinder.register) {
-                distinct.push(*unwinder);
-            }
-        }
+        let distinct = distinct(unwinders);
         if distinct.is_empty() {
             return Ok(None);
         }
@@ -217,6 +249,43 @@ impl Frames {
         self.by_index
     }
 
+    /// Registers records that were made for an image: see [`FrameTable`].
+    ///
+    /// # Errors
+    /// No memory for them.
+    ///
+    /// # Safety
+    /// The records are well-formed, and speak of an image that is mapped until the value is dropped. Each unwinder's
+    /// functions are what they are said to be.
+    pub(crate) unsafe fn register_table(table: &FrameTable, unwinders: &[Unwinder]) -> Result<Frames, ErrorKind> {
+        // Absolute pointers, so it may be anywhere.
+        let copy = NearCopy::of(&table.bytes)?;
+        let fdes: Vec<u64> = table.records.iter().map(|&record| copy.start + record as u64).collect();
+        let made = Made { section: copy.start, fdes: fdes.clone(), told: Mutex::default() };
+        let checked = Checked { at: copy.start, fdes, copy: Some(copy), by_index: false };
+        // SAFETY: a section with its end, which nobody writes any more.
+        let mut frames = unsafe { checked.announce(&distinct(unwinders)) };
+        frames.made = Some(made);
+        Ok(frames)
+    }
+
+    /// Tells an unwinder of records that were made for an image. It is loaded itself, so it does not find them by the list
+    /// of images, and stays mapped with `owner` until they are taken off it.
+    ///
+    /// # Safety
+    /// Its functions are what they are said to be, lie in what `owner` keeps mapped, and can run.
+    pub(crate) unsafe fn tell(&self, unwinder: Unwinder, owner: &Arc<dyn Any + Send + Sync>) {
+        let Some(made) = &self.made else { return };
+        let _turn = hold();
+        let mut told = lock(&made.told);
+        let is_known = |known: &Unwinder| known.register == unwinder.register;
+        if !told.iter().any(|(known, _)| is_known(known)) && !self.registered.iter().any(|(known, _)| is_known(known)) {
+            // SAFETY: a section with its end, and the functions in it; the rest as the caller promises.
+            unsafe { unwinder.each(unwinder.register, made.section, &made.fdes) };
+            told.push((unwinder, Arc::clone(owner)));
+        }
+    }
+
     /// How many objects' frames are registered now.
     pub(crate) fn live() -> usize {
         LIVE.load(Ordering::Relaxed)
@@ -231,6 +300,17 @@ pub(crate) fn hold() -> MutexGuard<'static, ()> {
     lock(&TURN)
 }
 
+/// Each unwinder once.
+fn distinct(unwinders: &[Unwinder]) -> Vec<Unwinder> {
+    let mut distinct: Vec<Unwinder> = Vec::new();
+    for unwinder in unwinders {
+        if !distinct.iter().any(|known| known.register == unwinder.register) {
+            distinct.push(*unwinder);
+        }
+    }
+    distinct
+}
+
 /// Values of [`Frames`] that exist.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -238,6 +318,12 @@ impl Drop for Frames {
     fn drop(&mut self) {
         LIVE.fetch_sub(1, Ordering::Relaxed);
         let _turn = hold();
+        if let Some(made) = &self.made {
+            for (unwinder, _) in lock(&made.told).iter().rev() {
+                // SAFETY: what `tell` registered, with one that is still mapped.
+                unsafe { unwinder.each(unwinder.deregister, made.section, &made.fdes) };
+            }
+        }
         for (unwinder, given) in self.registered.iter().rev() {
             for &frames in given.iter().rev() {
                 // SAFETY: exactly what was registered, and still as it was then.
@@ -308,7 +394,7 @@ impl Checked {
             registered.push((unwinder, given));
         }
         LIVE.fetch_add(1, Ordering::Relaxed);
-        Frames { registered, by_index: self.by_index.then_some(RunAddr(self.at)), _copy: self.copy }
+        Frames { registered, by_index: self.by_index.then_some(RunAddr(self.at)), made: None, _copy: self.copy }
     }
 }
 
@@ -335,6 +421,15 @@ impl NearCopy {
             }
         }
         Err(ErrorKind::OutOfMemory { bytes: size as u64 })
+    }
+
+    /// A copy of what may be anywhere.
+    fn of(bytes: &[u8]) -> Result<NearCopy, ErrorKind> {
+        let copy = NearCopy::map(0, bytes.len())?;
+        let start: *mut u8 = ptr::with_exposed_provenance_mut(copy.start as usize);
+        // SAFETY: our own mapping of that size, which nobody else knows yet.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len()) };
+        copy.protect()
     }
 
     /// Memory at the wished address, or anywhere else if that is taken.

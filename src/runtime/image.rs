@@ -6,11 +6,14 @@
 use super::frames::{Frames, RunRange, Unwinder, UnwinderKind};
 use super::host::{HostImage, HostImages};
 use super::tls::ModuleTls;
-use crate::addr::{RunAddr, VmRange};
-use crate::error::ErrorKind;
+use crate::addr::{RunAddr, VmAddr, VmRange};
+use crate::error::{ErrorKind, Place};
 use crate::link::{ImageBytes, LinkedModule};
 use crate::memory::{HostMemory, Memory};
-use crate::plan::{LoadPlan, Query, Symbols};
+use crate::plan::{FrameTable, LoadPlan, Query, Symbols};
+use crate::registry::Instance;
+use std::any::Any;
+use std::sync::Arc;
 
 /// Registers the thread-locals of a module that has just been mapped.
 pub(crate) fn register_tls(module: &LinkedModule, memory: &HostMemory) -> Result<Option<ModuleTls>, ErrorKind> {
@@ -27,10 +30,17 @@ pub(crate) fn register_tls(module: &LinkedModule, memory: &HostMemory) -> Result
 /// Registers the frames of a sealed module with the given unwinders; see [`Frames::register`].
 pub(crate) fn register_frames(
     module: &LinkedModule,
+    file: &[u8],
     memory: &HostMemory,
     unwinders: &[Unwinder],
     whole: bool,
 ) -> Result<Option<Frames>, ErrorKind> {
+    if let Some(table) = module.plan.frames(file)? {
+        let table = placed(table, &module.plan, memory)?;
+        // SAFETY: the records were written by the front end and speak of this memory, which outlives the registration;
+        // the unwinders' functions were looked up by their names.
+        return unsafe { Frames::register_table(&table, unwinders) }.map(Some);
+    }
     let Some(header) = module.plan.unwind.filter(|range| range.size > 0) else { return Ok(None) };
     let run = |range: VmRange| RunRange { start: memory.run(range.start), size: range.size };
     let readable: Vec<RunRange> =
@@ -40,9 +50,47 @@ pub(crate) fn register_frames(
     unsafe { Frames::register(run(header), run(module.plan.span), &readable, unwinders, whole) }
 }
 
+/// The table with run-time addresses.
+fn placed(mut table: FrameTable, plan: &LoadPlan, memory: &HostMemory) -> Result<FrameTable, ErrorKind> {
+    let FrameTable { bytes, slots, addresses, .. } = &mut table;
+    let mut put = |at: usize, change: &dyn Fn(u64) -> u64| {
+        if let Some(place) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<8>) {
+            *place = change(u64::from_le_bytes(*place)).to_le_bytes();
+        }
+    };
+    for &(at, slot) in slots.iter() {
+        let outside = ErrorKind::malformed("unwind tables: a personality outside the image", Place::Vm(slot));
+        let routine = memory.word(plan, slot).ok_or(outside)?;
+        put(at, &|_| routine);
+    }
+    for &at in addresses.iter() {
+        // A null pointer to language data says that there are none.
+        put(at, &|vm| if vm == 0 { 0 } else { memory.run(VmAddr(vm)).0 });
+    }
+    Ok(table)
+}
+
 /// The unwinder that a host image exports.
 pub(crate) fn unwinder(image: &HostImage) -> Option<Unwinder> {
-    let find = |name: &[u8]| image.symbols().find(&Query::by_name(name)).map(|found| found.vm + image.bias());
+    unwinder_at(|name| image.symbols().find(&Query::by_name(name)).map(|found| found.vm + image.bias()))
+}
+
+/// Tells the unwinder that an initialised image exports, if it does, of records that were made for others.
+pub(crate) fn tell_unwinder(owner: &Arc<Instance>, made: &[&Frames]) {
+    let Symbols::Scoped(table) = &*owner.symbols else { return };
+    let find = |name: &[u8]| table.find(&Query::by_name(name)).map(|found| found.vm + owner.bias());
+    let Some(unwinder) = unwinder_at(find).filter(|it| owner.executes(it.register) && owner.executes(it.deregister))
+    else {
+        return;
+    };
+    let keeper: Arc<dyn Any + Send + Sync> = Arc::clone(owner) as _;
+    for frames in made {
+        // SAFETY: functions of those names, in code of an image that is initialised and stays mapped with its owner.
+        unsafe { frames.tell(unwinder, &keeper) };
+    }
+}
+
+fn unwinder_at(find: impl Fn(&[u8]) -> Option<RunAddr>) -> Option<Unwinder> {
     let (register, deregister) = (find(b"__register_frame")?, find(b"__deregister_frame")?);
     let kind = match find(b"__unw_add_dynamic_fde") {
         Some(_) => UnwinderKind::PerFde,

@@ -8,7 +8,19 @@ use std::path::{Path, PathBuf};
 
 /// What is built with opcodes and with chains; some need Debian's libc++.
 pub(crate) const PAIRS: &[&str] = &[
-    "rebase", "bind", "addend", "init", "tlv", "dep", "reexport", "weak_two", "cxx", "flat", "optional", "bundle",
+    "rebase",
+    "bind",
+    "addend",
+    "init",
+    "tlv",
+    "dep",
+    "reexport",
+    "weak_two",
+    "cxx",
+    "flat",
+    "optional",
+    "exception",
+    "bundle",
     "fini",
 ];
 
@@ -148,7 +160,7 @@ fn open_and_unload() {
 #[test]
 fn images_end_when_they_are_unloaded() {
     let folder = test_fixtures::macho_edit::folder();
-    for name in ["fini-x64-old", "fini-x64-chained", "cxx-x64-old", "tlv-x64-chained"] {
+    for name in ["fini-x64-old", "fini-x64-chained", "cxx-x64-old", "tlv-x64-chained", "exception-x64-chained"] {
         let path = folder.join(name).with_extension("dylib");
         let outcome = Child::new("run::open_and_unload").with("IMAGE", path).run();
         outcome.expect_success();
@@ -164,7 +176,7 @@ fn images_end_when_they_are_unloaded() {
 #[test]
 fn a_rehearsal_leaves_nothing_behind() {
     let before = sideload::ledger();
-    for name in ["cxx-x64-chained", "tlv-x64-old"] {
+    for name in ["cxx-x64-chained", "tlv-x64-old", "exception-x64-old"] {
         let path = test_fixtures::macho_edit::folder().join(name).with_extension("dylib");
         let sealed = Loader::new().link(&path).and_then(|link| link.map()).and_then(|mapped| mapped.relocate());
         drop(sealed.and_then(|relocated| relocated.seal()).unwrap_or_else(|error| panic!("{error}")));

@@ -183,10 +183,11 @@ impl<'t> Linker<'t, '_> {
 
     /// What the host has of a name of the system's libraries, itself or in its libraries that the group brings along.
     fn system(&mut self, images: Images<'t>, name: &[u8]) -> Option<Definition> {
+        let plain = darwin::without_variant(name);
         let host_name = match darwin::answer(name) {
-            Answer::Ours => return Some(self.supply(darwin::without_variant(name), None)),
+            Answer::Ours => return Some(self.supply(plain, None)),
             Answer::Differs => return None,
-            Answer::Host(name) => name,
+            Answer::Host(name) | Answer::HostOrOurs(name) => name,
         };
         let Inventory { replaced, counted, .. } = self.inventory;
         if replaced.contains(&host_name) {
@@ -204,7 +205,7 @@ impl<'t> Linker<'t, '_> {
             }
             return Some(self.used(provider, super::at(provider, &found, Class::Data)));
         }
-        None
+        matches!(darwin::answer(name), Answer::HostOrOurs(_)).then(|| self.supply(plain, None))
     }
 
     fn definitions(&self, images: Images<'t>, provider: Provider) -> Definitions<'t> {

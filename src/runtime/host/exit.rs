@@ -76,6 +76,7 @@ pub(super) fn watch_from_the_start() {
 /// Whether `exit` has called what this thread is in.
 fn is_in_exit() -> bool {
     type Visit = extern "C" fn(*mut c_void, *mut c_void) -> c_int;
+    #[allow(clashing_extern_declarations, reason = "`darwin/unwind.rs` takes addresses of functions it never calls")]
     unsafe extern "C" {
         fn _Unwind_Backtrace(visit: Visit, data: *mut c_void) -> c_int;
         fn _Unwind_GetIP(context: *mut c_void) -> usize;
