@@ -106,7 +106,7 @@ pub use candidate::Candidate;
 pub use error::{Error, ErrorKind, Holder, Result, Stage};
 pub use faults::Faults;
 pub use ledger::{Ledger, ledger};
-pub use library::{Library, Symbol, SymbolName};
+pub use library::{Defined, Library, Symbol, SymbolName};
 pub use link::{FileStamp, LinkPlan};
 pub use loader::{Event, Link, Loader, Observer};
 pub use location::{Location, NearSymbol};

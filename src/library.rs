@@ -186,6 +186,29 @@ impl Library {
         found.map_or_else(|| Err(self.missing(name, Some(version))), |at| Ok(Symbol::of(at)))
     }
 
+    /// Says where a symbol is defined that [`Library::get`] would find. No resolver runs.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sideload::Error> {
+    /// // SAFETY: zlib's initialisers do nothing harmful.
+    /// let zlib = unsafe { sideload::Library::open("libz.so.1") }?;
+    /// let close = zlib.definition("close").unwrap();
+    /// assert!(close.path.contains("libc.so"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn definition(&self, name: impl SymbolName) -> Option<Defined<'_>> {
+        let query = Query::by_name(name.bytes());
+        self.scope.iter().find_map(|member| {
+            let Found { vm, kind, .. } = member.find(&query)?;
+            let (build_id, file) = match member {
+                Member::Ours(instance) => (instance.module.plan.build_id.as_deref(), Some(instance.symbols.file())),
+                Member::Host(image) => (image.build_id(), None),
+            };
+            Some(Defined { path: member.name(), build_id, vm, kind, file })
+        })
+    }
+
     /// The path of the library itself.
     pub fn path(&self) -> &str {
         self.root().name()
@@ -231,6 +254,28 @@ impl Library {
 impl fmt::Debug for Library {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Library").field(&self.path()).finish()
+    }
+}
+
+/// Where a symbol is defined: what debug information about it is found by.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Defined<'lib> {
+    /// The path of the image that defines it.
+    pub path: &'lib str,
+    /// The image's build id, if it has one.
+    pub build_id: Option<&'lib [u8]>,
+    /// The symbol's address as the image's file writes it.
+    pub vm: VmAddr,
+    /// What it is; of an indirect function, `vm` is the address of its resolver.
+    pub kind: SymbolKind,
+    /// The bytes of the image's file, as of when it was opened; `None` for an image that the host process already had.
+    pub file: Option<&'lib [u8]>,
+}
+
+impl fmt::Debug for Defined<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Defined({} {} {})", self.path, self.vm, self.kind.as_str())
     }
 }
 

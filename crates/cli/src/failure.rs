@@ -18,6 +18,8 @@ const USAGE: u8 = 2;
 pub(crate) enum Failure {
     /// The library refuses.
     Refused(sideload::Error),
+    /// Debug information or a sidecar cannot be read.
+    Abi(sideload_abi::Error),
     /// A file cannot be read or written.
     File { path: String, error: io::Error },
     /// Standard output cannot be written.
@@ -46,6 +48,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Refused(error) => write!(f, "{error}"),
+            Failure::Abi(error) => write!(f, "{error}"),
             Failure::File { path, error } => write!(f, "{path}: {error}"),
             Failure::Output(error) => write!(f, "standard output: {error}"),
             Failure::Usage(message) => f.write_str(message),
@@ -56,6 +59,12 @@ impl fmt::Display for Failure {
 impl From<sideload::Error> for Failure {
     fn from(error: sideload::Error) -> Failure {
         Failure::Refused(error)
+    }
+}
+
+impl From<sideload_abi::Error> for Failure {
+    fn from(error: sideload_abi::Error) -> Failure {
+        Failure::Abi(error)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each verb is a module: its arguments, what it prints, and its JSON form. Exit status: 0 fine; 1 a file is refused,
 //! does not resolve or does not open; 2 usage.
 
+mod abi;
 mod call;
 mod failure;
 mod invoke;
@@ -43,6 +44,7 @@ Examples:
   sideload link librsvg-2.so.2 --bindings
   sideload plan /usr/lib/x86_64-linux-gnu/libz.so.1 --fixups
   sideload sweep /usr/lib/x86_64-linux-gnu --tsv result.tsv
+  sideload abi diff libfoo.so.1.2 libfoo.so.1.3
 
 Exit status: 0 fine; 1 a file is refused, does not resolve or does not open; 2 usage.";
 
@@ -54,6 +56,7 @@ enum Verb {
     Plan(plan::Arguments),
     Link(link::Arguments),
     Sweep(sweep::Arguments),
+    Abi(abi::Arguments),
     /// Opens one file and leaves word of it to its parent.
     #[command(name = sweep::OPENER, hide = true)]
     SweepOpener(sweep::OpenerArguments),
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Symbols(arguments) => symbols::run(&arguments),
         Verb::Plan(arguments) => plan::run(&arguments),
         Verb::Link(arguments) => link::run(&arguments),
+        Verb::Abi(arguments) => abi::run(&arguments),
         Verb::Sweep(arguments) => sweep::run(&arguments),
         Verb::SweepOpener(arguments) => sweep::run_opener(&arguments),
     };
