@@ -469,15 +469,20 @@ impl LoadPlan {
         bytes: &'a [u8],
         mut each: impl FnMut(u32, &'a [u8], crate::addr::FileOffset) -> Result<(), E>,
     ) -> Result<(), E> {
-        match &self.tables {
-            Tables::Elf(tables) => {
-                let notes = tables.notes.iter().flat_map(|&range| elf::notes::notes(bytes, range));
-                let mut rows = notes.filter(|note| note.name == sideload_plugin::abi::NOTE_NAME);
-                rows.try_for_each(|note| each(note.kind, note.desc, note.at))
-            }
-            // Such images have no notes; where their rows would be is not settled.
-            Tables::MachO(_) => Ok(()),
-        }
+        let section = match &self.tables {
+            Tables::Elf(_) => None,
+            Tables::MachO(tables) => tables.notes.and_then(|range| {
+                let start = crate::addr::FileOffset(self.file_offset(range.start, range.size)?);
+                Some(crate::addr::FileRange { start, size: range.size })
+            }),
+        };
+        let ranges = match &self.tables {
+            Tables::Elf(tables) => &tables.notes[..],
+            Tables::MachO(_) => section.as_slice(),
+        };
+        let notes = ranges.iter().flat_map(|&range| elf::notes::notes(bytes, range));
+        let mut rows = notes.filter(|note| note.name == sideload_plugin::abi::NOTE_NAME);
+        rows.try_for_each(|note| each(note.kind, note.desc, note.at))
     }
 
     /// Whether its imports name the image that defines them, and its needs are install names (Mach-O).

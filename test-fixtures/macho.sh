@@ -60,6 +60,16 @@ for config in "x86_64 10.9 x64-old" "x86_64 13.0 x64-chained" "arm64 11.0 a64-ol
   make exception exception.cpp -- "$SRC/libcxx.tbd"
   case $tag in a64-*) continue ;; esac
   make fini fini.c
+  make plugin plugin.c
+  make routine routine.c -- -headerpad 0x100
+  make term term.c
+  make chosen chosen.c
+  make resolver resolver.c -- "$OUT/chosen-$tag.dylib" "${here[@]}"
+  # Two that need each other: the first of them is made twice.
+  make above above.c -- -undefined dynamic_lookup
+  make below below.c -- "$OUT/above-$tag.dylib" "${here[@]}"
+  make above above.c -- "$OUT/below-$tag.dylib" "${here[@]}"
+  make ordinals ordinals.c -- -undefined dynamic_lookup
   make flat flat.c -- -flat_namespace -syslibroot "$TMP/root" "$OUT/dep_base-$tag.dylib" "${here[@]}"
   dylib "$arch" "$version" "missing-$tag" umbrella umbrella.c
   make optional optional.c -- -weak_library "$OUT/umbrella-missing-$tag.dylib" "${here[@]}"

@@ -128,6 +128,23 @@ impl MachOEdit {
         }
     }
 
+    /// Says of a chained import which image defines it.
+    ///
+    /// # Panics
+    /// If there is no such import.
+    pub fn set_ordinal(&mut self, name: &str, ordinal: i8) {
+        let payload = self.u32(self.command(lc::DYLD_CHAINED_FIXUPS) + 8) as usize;
+        let [imports, names, count] = [8, 12, 16].map(|field| self.u32(payload + field) as usize);
+        let wanted = [name.as_bytes(), &[0]].concat();
+        let is_it = |row: &usize| {
+            let at = payload + names + (self.u32(*row) >> 9) as usize;
+            self.bytes[at..].starts_with(&wanted)
+        };
+        let rows = (0..count).map(|index| payload + imports + index * 4);
+        let row = { rows }.find(is_it).unwrap_or_else(|| panic!("no import {name}"));
+        self.put(row, &ordinal.to_le_bytes());
+    }
+
     /// Replaces the export trie by one of the given rows: a name, and what stands in its node.
     pub fn replace_exports(&mut self, rows: &[(&str, Vec<u8>)]) {
         let trie = trie(rows);

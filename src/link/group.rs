@@ -272,7 +272,8 @@ impl Collector<'_, '_> {
         if Machine::HOST != Some(plan.machine) {
             let expected = Machine::HOST.map_or("a supported machine", Machine::as_str);
             let found = plan.machine.as_str().to_owned();
-            return Err(ErrorKind::WrongTarget { field: "e_machine", found, expected: expected.into() });
+            let field = if plan.is_two_level() { "cputype" } else { "e_machine" };
+            return Err(ErrorKind::WrongTarget { field, found, expected: expected.into() });
         }
         if let Some(what) = plan.foreign_runtime {
             return Err(ErrorKind::unsupported(what));

@@ -53,6 +53,8 @@ pub struct Tables {
     pub names: FileRange,
     /// Descriptors of thread-local variables.
     pub thread_variables: Vec<VmRange>,
+    /// What a plugin states of itself: the section `__sideload`, of notes as ELF has them.
+    pub notes: Option<VmRange>,
 }
 
 impl Tables {
@@ -155,6 +157,7 @@ fn tables(commands: &Commands, image: FileRange, header: VmAddr) -> Result<Table
         rows: whole(commands.symbols[0]),
         names: whole(commands.symbols[1]),
         thread_variables: commands.thread_variables(),
+        notes: commands.named(b"__sideload"),
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod both;
 mod corrupted;
+mod edited;
 mod engine;
 mod golden;
 mod other;

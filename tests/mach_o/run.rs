@@ -3,7 +3,7 @@
 
 use crate::support::{Child, Folder, argument, in_parallel, say};
 use sideload::addr::RunAddr;
-use sideload::{ErrorKind, Library, Loader};
+use sideload::{ErrorKind, Library, Loader, Plugin};
 use std::path::{Path, PathBuf};
 
 /// What is built with opcodes and with chains; some need Debian's libc++.
@@ -141,6 +141,24 @@ fn a_thread_local_is_looked_up() {
     std::thread::scope(|scope| {
         scope.spawn(|| assert_eq!(value(&library), 20));
     });
+}
+
+/// A plugin's rows are read from the section that takes the place of notes.
+#[test]
+fn plugins_are_checked() {
+    type Add = extern "C" fn(i32, i32) -> i32;
+    for tag in ["x64-old", "x64-chained"] {
+        let path = test_fixtures::macho_edit::folder().join(format!("plugin-{tag}.dylib"));
+        // SAFETY: a fixture, whose initialisers do nothing harmful.
+        let plugin = unsafe { Plugin::open(path) }.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(plugin.lookup::<Add>("plugin_add").expect("exported")(2, 3), 5);
+        assert_eq!(plugin.lookup::<extern "C" fn() -> i32>("answer").expect("exported")(), 42);
+        let error = plugin.lookup::<extern "C" fn(i32) -> i32>("plugin_add").expect_err("it takes two");
+        assert!(matches!(error.kind(), ErrorKind::TypeMismatch { .. }), "{error}");
+    }
+    // SAFETY: as above; it is refused before it runs.
+    let error = unsafe { Plugin::open(test_fixtures::macho_edit::folder().join("init-x64-old.dylib")) };
+    assert!(matches!(error.expect_err("it has no rows").kind(), ErrorKind::NotAPlugin { .. }));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 // Room for objects that want static thread-locals: librustc_driver takes 23 KiB, all others of a distribution hardly any.
 thread_local!(static ROOM: StaticTls<{ 64 << 10 }> = const { StaticTls::new() });
 
-/// Loads ELF shared objects beside the system loader, and shows what loading them means.
+/// Loads ELF and Mach-O shared objects beside the system loader, and shows what loading them means.
 ///
 /// LIB is a path, or a name without a slash, which is searched as a loader would search it. It may also be ARCHIVE!/MEMBER
 /// (of an ar archive, or stored in a zip archive), FILE!+OFFSET, fd:N (an open file), or - (standard input). Results go to

@@ -14,6 +14,12 @@
 #ifndef SIDELOAD_PLUGIN_H
 #define SIDELOAD_PLUGIN_H
 
+#ifdef __APPLE__
+#define SIDELOAD_SECTION_ "__DATA,__sideload"
+#else
+#define SIDELOAD_SECTION_ ".note.sideload"
+#endif
+
 #define SIDELOAD_NOTE_(LINE, KIND, BODY_FIELDS, ...) SIDELOAD_NOTE__(LINE, KIND, BODY_FIELDS, __VA_ARGS__)
 #define SIDELOAD_NOTE__(LINE, KIND, BODY_FIELDS, ...)                                                                  \
     static const struct __attribute__((packed, aligned(4))) {                                                          \
@@ -24,7 +30,7 @@
             unsigned char format;                                                                                      \
             BODY_FIELDS                                                                                                \
         } desc;                                                                                                        \
-    } sideload_row_##LINE __attribute__((section(".note.sideload"), used, aligned(4))) = {                             \
+    } sideload_row_##LINE __attribute__((section(SIDELOAD_SECTION_), used, aligned(4))) = {                            \
         9, sizeof(sideload_row_##LINE.desc), KIND, "sideload", {0, 1, __VA_ARGS__}}
 
 /* A text is its length in two bytes, seven bits each, and then its bytes; the NUL is there since C++ insists on it. */
