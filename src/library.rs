@@ -41,7 +41,6 @@ impl Handle {
     fn new(member: Member) -> Handle {
         if let Member::Ours(instance) = &member {
             instance.holds.handles.fetch_add(1, Ordering::Relaxed);
-            instance.holds.opened.store(true, Ordering::Relaxed);
         }
         Handle(member)
     }
@@ -104,7 +103,11 @@ impl<T: SymbolName + ?Sized> SymbolName for &T {
 }
 
 impl Library {
-    pub(crate) fn new_in(root: Member, scope: Scope) -> Library {
+    /// A handle for the program, or, for as long as the call takes, for loaded code that opens something.
+    pub(crate) fn new_in(root: Member, scope: Scope, for_program: bool) -> Library {
+        if let (Member::Ours(instance), true) = (&root, for_program) {
+            instance.holds.opened.store(true, Ordering::Relaxed);
+        }
         Library { root: Handle::new(root), scope }
     }
 

@@ -221,6 +221,8 @@ pub(crate) trait Listed {
 pub(crate) struct Snapshot<T = Instance> {
     /// Changes with every change of the list.
     pub epoch: u64,
+    /// How many instances there ever were in the list.
+    pub ever: u64,
     /// In load order.
     pub instances: Vec<Arc<T>>,
 }
@@ -313,7 +315,7 @@ impl<T> Registry<T> {
 
     /// The instances as of now. Takes no lock.
     pub(crate) fn snapshot(&self) -> checked::Arc<Snapshot<T>> {
-        self.list.load().unwrap_or_else(|| checked::Arc::new(Snapshot { epoch: 0, instances: Vec::new() }))
+        self.list.load().unwrap_or_else(|| checked::Arc::new(Snapshot { epoch: 0, ever: 0, instances: Vec::new() }))
     }
 
     /// The registry's lock. Whoever holds it must not run foreign code.
@@ -372,7 +374,7 @@ impl<T: Listed> Registry<T> {
         let mut state = lock(&self.state);
         let old = self.snapshot();
         let all = old.instances.iter().chain(instances).cloned().collect();
-        let free = self.replace(&mut state, all);
+        let free = self.replace_and_add(&mut state, all, instances.len() as u64);
         for instance in instances {
             let subject = Subject::Init(instance.serial());
             state.turns.begin(Task { subject, owner: thread_id(), claim: 0 });
@@ -384,8 +386,19 @@ impl<T: Listed> Registry<T> {
     }
 
     fn replace(&self, state: &mut State<T>, instances: Vec<Arc<T>>) -> Vec<checked::Arc<Snapshot<T>>> {
-        let epoch = self.snapshot().epoch + 1;
-        self.list.publish(checked::Arc::new(Snapshot { epoch, instances }), &mut state.retired)
+        self.replace_and_add(state, instances, 0)
+    }
+
+    fn replace_and_add(
+        &self,
+        state: &mut State<T>,
+        instances: Vec<Arc<T>>,
+        new: u64,
+    ) -> Vec<checked::Arc<Snapshot<T>>> {
+        let old = self.snapshot();
+        let (epoch, ever) = (old.epoch + 1, old.ever + new);
+        drop(old);
+        self.list.publish(checked::Arc::new(Snapshot { epoch, ever, instances }), &mut state.retired)
     }
 
     /// Notes that this thread has run an instance's initialisers, and wakes those that wait for it.

@@ -469,7 +469,8 @@ fn publish(group: &mut Group) -> Result<(Library, Vec<Arc<Instance>>), Error> {
             memory,
         }));
     }
-    let library = Library::new_in(member(group, &instances, &group.plan.root), scope(group, &instances));
+    let for_program = group.loader.opener().is_none();
+    let library = Library::new_in(member(group, &instances, &group.plan.root), scope(group, &instances), for_program);
     if let Some(claim) = group.claim.take() {
         REGISTRY.publish(claim, &instances);
     }

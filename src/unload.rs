@@ -1,8 +1,8 @@
 //! Taking a library out again: an open, backwards.
 //!
-//! 1. **Choose.** Under the registry's lock: the library, and of the images that it is bound to those that only it keeps,
-//!    that nobody opened by name, and that nothing else holds. If anything holds the library itself, it is refused, and
-//!    nothing has happened.
+//! 1. **Choose.** Under the registry's lock: the library, and of the images that it is bound to, or has opened and closed
+//!    (`dlopen`, `dlclose`), those that only it keeps, that the program did not open by name, and that nothing else holds. If
+//!    anything holds the library itself, it is refused, and nothing has happened.
 //! 2. **Finalise**, in reverse order of initialisation, without a lock. The images are still listed, so their code finds
 //!    itself; but who would bind to them waits.
 //! 3. **Take off the lists**, the debuggers' and ours, and let go: the last reference deregisters the frames, gives back the thread-local ids and
@@ -68,8 +68,8 @@ impl Library {
     /// Takes the library out of the process again: runs its finalisers and unmaps it, and with it what was loaded for its
     /// sake alone.
     ///
-    /// Goes with it: every image that it is bound to, that nothing else is bound to, and that nobody opened by its own
-    /// name. The pages, the unwinder's records and the ids of thread-locals are given back before this returns; if another
+    /// Goes with it: every image that it is bound to, that nothing else is bound to, and that the program did not open by its
+    /// own name; and in the same way what it has opened itself, by `dlopen`, and closed again. The pages, the unwinder's records and the ids of thread-locals are given back before this returns; if another
     /// thread is looking at the list of images at that very moment, when it is done; and while there is a
     /// [`Location`](crate::Location) in it, when that is dropped.
     ///
@@ -145,12 +145,17 @@ fn choose(root: &Arc<Instance>, snapshot: &Snapshot, turns: &Turns) -> Result<Ve
     if holders.is_empty() { Ok(going) } else { Err(holders) }
 }
 
-/// An instance, and all that it is bound to, directly or not.
+/// An instance, and all that it is bound to or has opened, directly or not; and what was opened by instances that are
+/// gone, and is held by something that may be gone by now.
 fn reachable(root: &Arc<Instance>, snapshot: &Snapshot) -> Vec<Arc<Instance>> {
-    let mut found = vec![Arc::clone(root)];
+    let is_there = |serial: u64| snapshot.instances.iter().any(|it| it.serial == serial);
+    let is_left = |it: &&Arc<Instance>| it.loaded_by.is_some_and(|opener| !is_there(opener));
+    let left = snapshot.instances.iter().filter(is_left).filter(|it| !Arc::ptr_eq(it, root));
+    let mut found: Vec<_> = std::iter::once(root).chain(left).cloned().collect();
     let mut next = 0;
     while let Some(instance) = found.get(next).cloned() {
-        let used = snapshot.instances.iter().filter(|other| instance.uses.contains(&other.serial));
+        let is_its = |it: &&Arc<Instance>| instance.uses.contains(&it.serial) || it.loaded_by == Some(instance.serial);
+        let used = snapshot.instances.iter().filter(is_its);
         let new: Vec<_> = used.filter(|other| !found.iter().any(|it| Arc::ptr_eq(it, other))).cloned().collect();
         found.extend(new);
         next += 1;

@@ -8,7 +8,7 @@ use std::fmt;
 pub enum Holder {
     /// It is an image of the host process, which only the system loader unloads.
     Host,
-    /// It is marked as never to be unloaded (`DF_1_NODELETE`).
+    /// It is marked as never to be unloaded (`DF_1_NODELETE`), or loaded code asked for that (`RTLD_NODELETE`).
     NoDelete,
     /// So many other handles: [`Library`](crate::Library), [`Plugin`](crate::Plugin), and what loaded images got of
     /// `dlopen`.
@@ -34,7 +34,7 @@ impl fmt::Display for Holder {
         let several = |count: &usize| if *count == 1 { "" } else { "s" };
         match self {
             Holder::Host => f.write_str("it belongs to the host process"),
-            Holder::NoDelete => f.write_str("it is marked never to be unloaded (DF_1_NODELETE)"),
+            Holder::NoDelete => f.write_str("it is marked never to be unloaded (DF_1_NODELETE or RTLD_NODELETE)"),
             Holder::Handles(count) => write!(f, "{count} other handle{}", several(count)),
             Holder::Dependant(path) => write!(f, "{path} is bound to it"),
             Holder::Initializing => f.write_str("it is being initialised"),

@@ -37,7 +37,7 @@ impl Loader {
         let host = host::images().map_err(at)?;
         let program = host.images.first().ok_or(at(ErrorKind::Host { what: "there is no executable" }))?;
         let root = Member::Host(Arc::clone(program));
-        let library = Library::new_in(root.clone(), Arc::new([root]));
+        let library = Library::new_in(root.clone(), Arc::new([root]), true);
         let about = self.about_linked(name, plugin).map_err(at)?;
         let key = Key::Linked(std::ptr::from_ref::<LinkedPlugin>(plugin).addr());
         let (state, is_new) =

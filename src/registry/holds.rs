@@ -6,9 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// What an instance is held by. Whoever counts up counts down again; nothing else is decided here.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
-    /// Handles ([`Library`](crate::Library)s) of it.
+    /// Handles of it: [`Library`](crate::Library)s, and what loaded code has opened and not closed.
     pub handles: AtomicUsize,
-    /// Whether it was ever opened by its own name: then it goes only if it is asked to.
+    /// How many of these are loaded code's.
+    pub dl_opens: AtomicUsize,
+    /// Whether loaded code asked that it be kept for ever (`RTLD_NODELETE`).
+    pub kept: AtomicBool,
+    /// Whether the program ever opened it by its own name: then it goes only if it is asked to.
     pub opened: AtomicBool,
     /// Whether its symbols' addresses were given to other images by `dlsym`.
     pub lent: AtomicBool,
@@ -28,6 +32,7 @@ impl Holds {
         let handlers = count(&self.fork_handlers).map(Holder::ForkHandlers);
         let keys = count(&self.keys).map(Holder::KeyDestructors);
         let lent = self.lent.load(Ordering::Acquire).then_some(Holder::Symbols);
-        [destructors, handlers, keys, lent].into_iter().flatten().collect()
+        let kept = self.kept.load(Ordering::Acquire).then_some(Holder::NoDelete);
+        [destructors, handlers, keys, lent, kept].into_iter().flatten().collect()
     }
 }

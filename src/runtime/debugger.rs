@@ -23,7 +23,7 @@
 use super::host::{Chain, HostImages};
 use crate::addr::{Bias, RunAddr};
 use crate::link::LinkedModule;
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,7 +86,7 @@ pub(crate) fn lock() -> Lock {
 #[derive(Debug)]
 pub(crate) struct Node {
     map: LinkMap,
-    _name: CString,
+    name: CString,
 }
 
 impl Node {
@@ -111,7 +111,7 @@ impl Entry {
             next: AtomicU64::new(0),
             previous: AtomicU64::new(0),
         };
-        Entry(Arc::new(Node { map, _name: name }))
+        Entry(Arc::new(Node { map, name }))
     }
 }
 
@@ -119,6 +119,11 @@ impl Entry {
     /// The node of debuggers' list, for as long as the entry lives: a `struct link_map` as far as that is public.
     pub(crate) fn link_map(&self) -> RunAddr {
         RunAddr(self.0.address())
+    }
+
+    /// The path that the node has, for as long as the entry lives.
+    pub(crate) fn name(&self) -> *const c_char {
+        self.0.name.as_ptr()
     }
 }
 

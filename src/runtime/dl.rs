@@ -9,18 +9,19 @@
 //! it on as one more argument, since compiled code may keep no frame pointer that would lead to it.
 //!
 //! What differs from glibc, on purpose:
-//! - `dlclose` counts and unmaps nothing.
+//! - `dlclose` counts and unmaps nothing: what loaded code has closed as often as it opened it goes when that code is
+//!   unloaded.
 //! - `dlopen` uses the settings of the [`Loader`](crate::Loader) that opened the caller, and searches as for what the
 //!   caller needs: its `DT_RPATH`, those of who loaded it, the library path, its `DT_RUNPATH`. `LD_LIBRARY_PATH` counts
-//!   if it counted for the caller. `RTLD_LAZY` is `RTLD_NOW`; `RTLD_NODELETE` goes without saying.
+//!   if it counted for the caller. `RTLD_LAZY` is `RTLD_NOW`; `RTLD_NODELETE` keeps the image for ever.
 //! - `dlmopen` knows one namespace. `dlinfo` refuses `RTLD_DI_CONFIGADDR` and the two requests about profiles, as
 //!   glibc does the first.
 //! - A module id that `dlinfo` or `dl_iterate_phdr` gives is one that the caller's `__tls_get_addr` takes.
 //! - A success does not clear the text that an earlier failure left for `dlerror`: POSIX says so.
 //!
 //! Invariant: a pointer that comes in is followed only where the C standard library's contract says what it points to
-//! (C strings, result structures); a handle is looked up and never followed. What goes out stays valid until the
-//! process ends, except the text of `dlerror` (until the thread's next call of it) and what a callback is shown (until it
+//! (C strings, result structures); a handle is looked up and never followed. What goes out stays valid until its image is
+//! unloaded, except the text of `dlerror` (until the thread's next call of it) and what a callback is shown (until it
 //! returns).
 
 mod folders;
@@ -33,7 +34,7 @@ mod scope;
 use super::tls;
 use crate::addr::RunAddr;
 use handle::{Failure, Handle};
-use images::{HeaderInfo, Known};
+use images::HeaderInfo;
 use report::or_fail;
 use scope::View;
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
@@ -72,8 +73,12 @@ unsafe fn string<'a>(text: *const c_char) -> Option<&'a CStr> {
 pub(super) unsafe extern "C" fn open(name: *const c_char, flags: c_int, caller: u64) -> *mut c_void {
     // SAFETY: the C caller's promise.
     let opened = unsafe { Handle::open(string(name), flags, RunAddr(caller)) };
-    // What is not loaded, and was not to be, is null without being an error.
-    or_fail(opened.map(|handle| handle.map_or(ptr::null_mut(), Handle::pointer)), ptr::null_mut())
+    let pointer = |handle: Option<Handle>| {
+        // What is not loaded, and was not to be, is null without being an error.
+        let Some(handle) = handle else { return Ok(ptr::null_mut()) };
+        View::now().map(|view| handle.pointer(&view)).map_err(Failure::Host)
+    };
+    or_fail(opened.and_then(pointer), ptr::null_mut())
 }
 
 /// # Safety
@@ -91,7 +96,8 @@ unsafe extern "C" fn open_in(namespace: c_long, name: *const c_char, flags: c_in
 
 /// `dlclose`
 extern "C" fn close(handle: *const c_void) -> c_int {
-    or_fail(Handle::of(handle).and_then(Handle::close).map(|()| 0), -1)
+    let closed = View::now().map_err(Failure::Host).and_then(|view| Handle::of(handle, &view)?.close());
+    or_fail(closed.map(|()| 0), -1)
 }
 
 /// `dlerror`
@@ -216,7 +222,7 @@ unsafe extern "C" fn describe(address: *const c_void, info: *mut AddressInfo) ->
     let Some(member) = scope::at(at) else { return 0 };
     let symbol = images::symbol_at(&member, at);
     let filled = AddressInfo {
-        path: Known::of(&member).name(),
+        path: images::name(&member),
         base: pointer(images::extent(&member).0),
         symbol: symbol.map_or(ptr::null(), |symbol| symbol.name),
         symbol_address: symbol.map_or(ptr::null(), |symbol| pointer(symbol.address)),
@@ -278,7 +284,7 @@ unsafe fn answer(handle: *const c_void, request: c_int, result: *mut c_void) -> 
     const RTLD_DI_TLS_DATA: c_int = 10;
     const RTLD_DI_PHDR: c_int = 11;
     let view = View::now().map_err(Failure::Host)?;
-    let image = Handle::of(handle)?.image(&view).ok_or(Failure::NoHandle(handle.addr()))?;
+    let image = Handle::of(handle, &view)?.image(&view).ok_or(Failure::NoHandle(handle.addr()))?;
     match request {
         // SAFETY: the C caller's promise: room for an `Lmid_t`. There is one namespace.
         RTLD_DI_LMID => unsafe { result.cast::<c_long>().write(0) },
@@ -289,8 +295,8 @@ unsafe fn answer(handle: *const c_void, request: c_int, result: *mut c_void) -> 
             folders::tell(&folders::of(&image), result.cast(), request == RTLD_DI_SERINFO)?;
         },
         RTLD_DI_ORIGIN => {
-            // SAFETY: the name of a known image is a C string that stays.
-            let path = unsafe { CStr::from_ptr(Known::of(&image).name()) };
+            // SAFETY: a C string that stays as long as the image, which the view keeps.
+            let path = unsafe { CStr::from_ptr(images::name(&image)) };
             let folder = origin(path);
             // SAFETY: the C caller's promise: room for the folder's name and a NUL. There is no way to tell how much.
             unsafe {

@@ -12,7 +12,7 @@ mod waiting;
 
 use sideload::addr::RunAddr;
 use sideload::{Error, Library, Loader, StillLive};
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::path::{Path, PathBuf};
 use support::Folder;
 use test_fixtures::build;
@@ -39,6 +39,16 @@ fn unload(library: Library) -> Result<(), StillLive> {
 fn call(library: &Library, name: &str) -> i32 {
     // SAFETY: every fixture declares what the tests call like this.
     unsafe { library.get::<unsafe extern "C" fn() -> i32>(name).unwrap_or_else(|error| panic!("{error}"))() }
+}
+
+/// Calls one with a path.
+fn call_with(library: &Library, name: &str, path: &str) -> i32 {
+    let path = CString::new(path).expect("a path");
+    // SAFETY: `int name(const char *)` in the fixture.
+    unsafe {
+        let function = library.get::<unsafe extern "C" fn(*const c_char) -> i32>(name);
+        function.unwrap_or_else(|error| panic!("{error}"))(path.as_ptr())
+    }
 }
 
 fn answer(library: &Library) -> i32 {

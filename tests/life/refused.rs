@@ -1,7 +1,7 @@
 //! What holds a library, and that it can be unloaded once that is gone.
 
 use crate::support::{Child, in_parallel, say, text_argument};
-use crate::{answer, call, fixture, open, unload};
+use crate::{answer, call, call_with, fixture, open, unload};
 use sideload::{ErrorKind, Holder, Library, ledger};
 use test_fixtures::build;
 
@@ -94,7 +94,7 @@ const CASES: &[(&str, Case)] = &[
             fixture: "nodelete",
             hold: |_| None,
             holder: || Holder::NoDelete,
-            text: "it is marked never to be unloaded (DF_1_NODELETE)",
+            text: "it is marked never to be unloaded (DF_1_NODELETE or RTLD_NODELETE)",
         },
     ),
     (
@@ -103,16 +103,27 @@ const CASES: &[(&str, Case)] = &[
             fixture: "plugin",
             hold: |library| {
                 let opener = fixture("opens_another");
-                let path = std::ffi::CString::new(library.path()).expect("a path");
-                // SAFETY: `int open_it(const char *)` in the fixture.
-                let opened = unsafe {
-                    opener.get::<unsafe extern "C" fn(*const i8) -> i32>("open_it").expect("exported")(path.as_ptr())
-                };
-                assert_eq!(opened, 1);
-                None
+                assert_eq!(call_with(&opener, "open_it", library.path()), 1);
+                Some(Box::new(move |_| {
+                    assert_eq!(call(&opener, "close_it"), 0);
+                    unload(opener).expect("nothing holds it");
+                }))
             },
             holder: || Holder::Handles(1),
             text: "1 other handle",
+        },
+    ),
+    (
+        "a flag of dlopen",
+        Case {
+            fixture: "plugin",
+            hold: |library| {
+                let opener = fixture("opens_another");
+                assert_eq!(call_with(&opener, "keep_it", library.path()), 1);
+                None
+            },
+            holder: || Holder::NoDelete,
+            text: "it is marked never to be unloaded (DF_1_NODELETE or RTLD_NODELETE)",
         },
     ),
     (

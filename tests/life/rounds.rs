@@ -46,8 +46,9 @@ fn two_thousand_rounds_leave_nothing() {
 fn open_and_unload() {
     const ROUNDS: usize = 2000;
     const WARM: usize = 100;
-    // Thread-locals of both kinds, a group of five, frames with an exception thrown, a handler of atexit.
-    let fixtures = ["tls_gd", "tls_import", "init_diamond", "cxx_throw", "unload_order"];
+    // Thread-locals of both kinds, a group of five, frames with an exception thrown, a handler of atexit, and what asks
+    // about images and opens others.
+    let fixtures = ["tls_gd", "tls_import", "init_diamond", "cxx_throw", "unload_order", "dlclose", "dladdr"];
     let paths: Vec<PathBuf> = fixtures.map(|name| build(name).path).into();
     // What all of them share need not come and go.
     let _runtime = open("libstdc++.so.6");

@@ -68,6 +68,32 @@ fn what_was_loaded_for_its_sake_goes_with_it() {
 }
 
 #[test]
+fn what_loaded_code_opened_and_closed_goes_with_it() {
+    if passes_elsewhere("unload::what_loaded_code_opened_and_closed_goes_with_it") {
+        return;
+    }
+    let (opener, opened) = (build("opens_another").path, build("unload_order").path);
+    let open_it = |library: &Library| {
+        assert_eq!(crate::call_with(library, "open_it", opened.to_str().expect("text")), 1);
+    };
+    let before = ledger();
+    // Closed, it is still there until the library goes.
+    let library = open(&opener);
+    open_it(&library);
+    assert_eq!(crate::call(&library, "close_it"), 0);
+    assert_ne!(crate::call(&library, "close_it"), 0, "once");
+    assert!(mapped(&opened) > 0);
+    unload(library).expect("nothing holds it");
+    assert_eq!((mapped(&opened), ledger()), (0, before));
+    // Not closed, it stays, as with the system loader.
+    let library = open(&opener);
+    open_it(&library);
+    unload(library).expect("nothing holds it");
+    let refused = unload(open(&opened)).expect_err("the one that is gone did not close it");
+    assert!(matches!(refused.error().kind(), ErrorKind::StillLive(all) if *all == [Holder::Handles(1)]), "{refused}");
+}
+
+#[test]
 fn a_definition_binds_without_a_need() {
     if passes_elsewhere("unload::a_definition_binds_without_a_need") {
         return;

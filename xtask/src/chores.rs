@@ -58,8 +58,9 @@ const UNDER_ASAN: &[&str] = &[
     "threads",
 ];
 
-/// Single tests of these that cannot run: the sanitizer puts functions of its own, `malloc` and `dlopen` among them, before
-/// the C library's, and the last one counts system calls.
+/// Single tests of these that cannot run. The sanitizer puts functions of its own, `malloc` and `dlopen` among them, before
+/// the C library's; it makes system calls, which one test counts; and the last three take minutes, for what others of
+/// their files show as well.
 const NOT_UNDER_ASAN: &[&str] = &[
     "runtime::host::tests::libc_is_found_and_so_are_its_functions",
     "addresses_are_described",
@@ -67,6 +68,9 @@ const NOT_UNDER_ASAN: &[&str] = &[
     "next_is_what_follows_the_caller",
     "the_system_loader_gives_the_same",
     "each_mapping_fails_once_under_strace",
+    "each_call_of_a_large_group_fails_once",
+    "full_opens_die_only_in_code_of_the_file",
+    "rounds::two_thousand_rounds_leave_nothing",
 ];
 
 /// What the nightly compiler adds: the library's own tests and those that load, with every access of its code checked.

@@ -1,5 +1,6 @@
 //! Why a verb could not do its work, and the exit status that says so.
 
+use sideload::Ledger;
 use std::fmt;
 use std::io::{self, BufWriter, StdoutLock};
 use std::path::Path;
@@ -22,6 +23,8 @@ pub(crate) enum Failure {
     Abi(sideload_abi::Error),
     /// A file cannot be read or written.
     File { path: String, error: io::Error },
+    /// Opening and unloading has left something behind.
+    Left { path: String, before: Box<Ledger>, after: Box<Ledger> },
     /// Standard output cannot be written.
     Output(io::Error),
     /// The arguments make no sense together.
@@ -50,6 +53,9 @@ impl fmt::Display for Failure {
             Failure::Refused(error) => write!(f, "{error}"),
             Failure::Abi(error) => write!(f, "{error}"),
             Failure::File { path, error } => write!(f, "{path}: {error}"),
+            Failure::Left { path, before, after } => {
+                write!(f, "{path}: held after the first round: {before:?}; after the last: {after:?}")
+            }
             Failure::Output(error) => write!(f, "standard output: {error}"),
             Failure::Usage(message) => f.write_str(message),
         }

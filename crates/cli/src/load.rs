@@ -6,7 +6,7 @@ use crate::locate;
 use crate::open::{Opened, Until, open_source};
 use clap::Args;
 use serde::{Serialize, Serializer};
-use sideload::Loader;
+use sideload::{Loader, ledger};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::io::Write;
@@ -23,6 +23,12 @@ pub(crate) struct Arguments {
     /// How far each open goes; then everything is undone
     #[arg(long, value_name = "STAGE", value_enum, default_value = "initialised")]
     until: Until,
+    /// Unloads each library again, and says how long that took, or what is in the way
+    #[arg(long)]
+    unload: bool,
+    /// Opens and unloads each library so often; the times are those of the last round
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// Loads a copy that no other process can change meanwhile
     #[arg(long)]
     snapshot: bool,
@@ -36,20 +42,23 @@ A line a library: its path, the microseconds of each stage, and their sum. Time 
 resolvers counts as `sealed`, which comes after them. Up to `--until sealed` no code of the library
 runs: IFUNC binds are left out, and the line says how many.
 
+With `--rounds` it is an error if the process holds more of anything after the last round than after
+the first: images, memory of theirs, frames, thread-locals.
+
 Exit status: 1 if any of the libraries does not open; the others are opened all the same.
 
 Examples:
   sideload load libz.so.1
   sideload load libLLVM-15.so.1 libz3.so.4 libcrypto.so.3 --json
-  sideload load ./untrusted.so --until sealed";
+  sideload load ./untrusted.so --until sealed
+  sideload load libz.so.1 --rounds 1000";
 
 pub(crate) fn run(arguments: &Arguments) -> Done {
     let loader = Loader::new().search(locate::options());
     let mut rows = Vec::new();
     let mut output = output();
     for name in &arguments.lib {
-        let source = locate::source(name).map(|source| if arguments.snapshot { source.snapshot() } else { source });
-        let row = Row::of(name, source.and_then(|source| open_source(&loader, name, source, arguments.until)));
+        let row = Row::of(name, rounds(&loader, name, arguments));
         match &row.outcome {
             _ if arguments.json => {}
             Ok(_) => {
@@ -66,6 +75,31 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
         json::print(&Document { libraries: rows.iter().map(RowJson::from).collect() })?;
     }
     Ok(if all_open { ExitCode::SUCCESS } else { REFUSED.into() })
+}
+
+/// Opens a library, and unloads it, as often as it was asked for.
+fn rounds(loader: &Loader, name: &OsStr, arguments: &Arguments) -> Result<Opened, Failure> {
+    let mut opened = once(loader, name, arguments)?;
+    let held = ledger();
+    for _ in 1..arguments.rounds.unwrap_or(1) {
+        opened = once(loader, name, arguments)?;
+    }
+    match ledger() {
+        now if arguments.rounds.is_some() && now != held => {
+            Err(Failure::Left { path: opened.path, before: Box::new(held), after: Box::new(now) })
+        }
+        _ => Ok(opened),
+    }
+}
+
+fn once(loader: &Loader, name: &OsStr, arguments: &Arguments) -> Result<Opened, Failure> {
+    let source = locate::source(name)?;
+    let source = if arguments.snapshot { source.snapshot() } else { source };
+    let mut opened = open_source(loader, name, source, arguments.until)?;
+    if arguments.unload || arguments.rounds.is_some() {
+        opened.unload()?;
+    }
+    Ok(opened)
 }
 
 struct Row {
@@ -91,6 +125,9 @@ impl Display for Row {
             write!(f, " {} {} µs,", stage.as_str(), time.as_micros())?;
         }
         write!(f, " total {} µs", total(opened).as_micros())?;
+        if let Some(time) = opened.unloaded {
+            write!(f, ", unloaded {} µs", time.as_micros())?;
+        }
         if opened.left_out > 0 {
             write!(f, " ({} IFUNC binds left out)", opened.left_out)?;
         }
@@ -118,6 +155,7 @@ struct RowJson<'a> {
     path: Option<&'a str>,
     stages: Stages<'a>,
     total: u128,
+    unloaded: Option<u128>,
     ifuncs_left_out: usize,
     error: Option<String>,
 }
@@ -131,6 +169,7 @@ impl<'a> From<&'a Row> for RowJson<'a> {
             path: opened.map(|opened| opened.path.as_str()),
             stages: Stages(times),
             total: opened.map_or(0, |opened| total(opened).as_micros()),
+            unloaded: opened.and_then(|opened| Some(opened.unloaded?.as_micros())),
             ifuncs_left_out: opened.map_or(0, |opened| opened.left_out),
             error: row.outcome.as_ref().err().map(ToString::to_string),
         }

@@ -51,6 +51,23 @@ pub(crate) struct Opened {
     pub(crate) left_out: usize,
     /// The library, if it was opened to the end.
     pub(crate) library: Option<Library>,
+    /// How long it took to unload it again.
+    pub(crate) unloaded: Option<Duration>,
+}
+
+impl Opened {
+    /// Takes the library out again, if it was opened to the end.
+    ///
+    /// # Errors
+    /// As [`Library::unload`].
+    pub(crate) fn unload(&mut self) -> Result<(), Failure> {
+        let Some(library) = self.library.take() else { return Ok(()) };
+        let start = Instant::now();
+        // SAFETY: nothing of it is in use here, and the user wants it unloaded.
+        unsafe { library.unload() }.map_err(sideload::Error::from)?;
+        self.unloaded = Some(start.elapsed());
+        Ok(())
+    }
 }
 
 /// A watch that tells the time since it was last looked at.
@@ -83,7 +100,7 @@ pub(crate) fn open_source(loader: &Loader, name: &OsStr, source: Source, until: 
     let mut laps = Laps { last: Instant::now(), times: Vec::new() };
     let path = locate::find(name)?.path.to_string_lossy().into_owned();
     laps.done(Until::Planned);
-    let mut opened = Opened { path, times: Vec::new(), left_out: 0, library: None };
+    let mut opened = Opened { path, times: Vec::new(), left_out: 0, library: None, unloaded: None };
     if until > Until::Planned {
         load(loader, source, until, &mut laps, &mut opened)?;
     }

@@ -65,6 +65,18 @@ fn load_prints_a_line_a_library_and_goes_on_after_a_failure() {
 }
 
 #[test]
+fn load_unloads_and_says_what_is_in_the_way() {
+    let run = sideload(&["load", "libz.so.1", "--unload"]).run();
+    assert_eq!((run.status, run.stderr.as_str()), (0, ""));
+    assert!(run.stdout.contains(", unloaded "), "{}", run.stdout);
+    let again = sideload(&["load", "libz.so.1", &fixture("dlclose"), "--rounds", "20"]).run();
+    assert_eq!((again.status, again.stderr.as_str(), again.stdout.lines().count()), (0, "", 2));
+    let refused = sideload(&["load", &fixture("nodelete"), "--unload"]).run();
+    assert_eq!(refused.status, 1);
+    assert!(refused.stderr.contains("unload: still in use: it is marked never to be unloaded"), "{}", refused.stderr);
+}
+
+#[test]
 fn load_stops_where_it_is_told() {
     let stages = ["planned", "linked", "mapped", "relocated", "sealed", "initialised"];
     for (at, stage) in stages.iter().enumerate() {

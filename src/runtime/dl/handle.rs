@@ -1,15 +1,19 @@
 //! Handles: what `dlopen` gives, and what the other functions take.
 //!
-//! A handle is the address of an entry of [`HANDLES`]. One that is not in there is an error and is never followed, so
-//! any garbage may be passed. As with every loader, one library has one handle, and callers do compare them.
+//! As with glibc, a handle is the address of an image's `link_map`: of ours, the one that debuggers see. One that is no
+//! image's is an error, so any garbage may be passed. One library has one handle, and callers do compare them.
 //!
-//! Invariant: entries are never removed, since closing a handle unmaps nothing.
+//! How often an image of ours is open is counted in the image ([`Holds`](crate::registry::holds::Holds)), and each counts
+//! as a handle: it is not unloaded meanwhile. Closing unmaps nothing; but what loaded code has opened and closed goes when
+//! that code is unloaded.
+//!
+//! Invariant: a handle is compared with the addresses of known images and never followed; resolvers and initialisers are run
+//! only in images that were loaded when the call began, or that it opens.
 
-use super::list::List;
+use super::images;
 use super::scope::{self, View, is_same};
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
-use crate::library::Library;
 use crate::loader::Loader;
 use crate::plan::Query;
 use crate::registry::{Member, REGISTRY};
@@ -19,19 +23,15 @@ use std::ffi::{CStr, OsStr, c_int, c_void};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-static HANDLES: List<Handle> = List::new();
+use std::sync::atomic::Ordering;
 
 /// What a handle stands for.
 #[derive(Debug)]
-pub(super) struct Handle {
-    /// The library; `None` for the process as a whole.
-    library: Option<Library>,
-    /// What lookups in the library visit.
-    scope: Vec<Member>,
-    /// How often it was opened and not closed.
-    opens: AtomicUsize,
+pub(super) enum Handle {
+    /// The process as a whole: the executable, and what all images see.
+    Process,
+    /// An image, and what it needs.
+    Image(Member),
 }
 
 /// Why a call failed: the text for `dlerror`, in glibc's words where it has some, since programs do look at them.
@@ -81,14 +81,37 @@ impl fmt::Display for Failure {
 }
 
 impl Handle {
-    /// The handle with that address.
-    pub(super) fn of(pointer: *const c_void) -> Result<&'static Handle, Failure> {
-        let found = HANDLES.iter().find(|handle| ptr::from_ref(*handle).addr() == pointer.addr());
+    /// The handle that a C caller passes.
+    pub(super) fn of(pointer: *const c_void, view: &View) -> Result<Handle, Failure> {
+        if pointer.is_null() {
+            return Err(Failure::NoHandle(0));
+        }
+        let found = view
+            .all()
+            .map(Handle::to)
+            .chain([Handle::Process])
+            .find(|handle| handle.pointer(view).cast_const() == pointer);
         found.ok_or(Failure::NoHandle(pointer.addr()))
     }
 
-    pub(super) fn pointer(&'static self) -> *mut c_void {
-        ptr::from_ref(self).cast_mut().cast()
+    fn to(member: Member) -> Handle {
+        match &member {
+            Member::Host(image) if image.is_main => Handle::Process,
+            _ => Handle::Image(member),
+        }
+    }
+
+    /// What stands for it.
+    pub(super) fn pointer(&self, view: &View) -> *mut c_void {
+        static WITHOUT_LIST: u8 = 0;
+        let node = match self {
+            Handle::Process => view.host.main().map_or(RunAddr(0), |main| main.node()),
+            Handle::Image(member) => images::link_map(member),
+        };
+        match (self, node.0) {
+            (Handle::Process, 0) => (&raw const WITHOUT_LIST).cast_mut().cast(),
+            (_, node) => ptr::with_exposed_provenance_mut(node as usize),
+        }
     }
 
     /// Opens what `name` stands for, as the image would that the call returns to; no name stands for the process. `None`
@@ -96,24 +119,17 @@ impl Handle {
     ///
     /// # Safety
     /// Initialisers run.
-    pub(super) unsafe fn open(
-        name: Option<&CStr>,
-        flags: c_int,
-        caller: RunAddr,
-    ) -> Result<Option<&'static Handle>, Failure> {
+    pub(super) unsafe fn open(name: Option<&CStr>, flags: c_int, caller: RunAddr) -> Result<Option<Handle>, Failure> {
         if flags & (libc::RTLD_LAZY | libc::RTLD_NOW) == 0 {
             return Err(Failure::Mode(name.unwrap_or_default().to_bytes().to_vec()));
         }
-        let Some(name) = name.filter(|name| !name.is_empty()) else {
-            let whole = || Handle { library: None, scope: Vec::new(), opens: AtomicUsize::new(0) };
-            return Ok(Some(HANDLES.find_or_add(|handle| handle.library.is_none(), whole)));
-        };
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(Some(Handle::Process)) };
         let path = OsStr::from_bytes(name.to_bytes());
         let loader = match scope::at(before(caller)) {
             Some(Member::Ours(caller)) => Loader::for_opener(&caller),
             _ => Loader::new(),
         };
-        let loader = loader.global(flags & libc::RTLD_GLOBAL != 0);
+        let loader = loader.global(flags & libc::RTLD_GLOBAL != 0).deep(flags & DEEPBIND != 0);
         if flags & libc::RTLD_NOLOAD != 0 {
             match loader.link(path) {
                 Ok(linked) if matches!(linked.plan().root, Provider::New(_)) => return Ok(None),
@@ -123,36 +139,40 @@ impl Handle {
         }
         // SAFETY: the caller allows initialisers to run. No lock of ours is held meanwhile, so they may open, too.
         let library = unsafe { loader.open(path) }.map_err(Failure::Open)?;
-        let handle = Handle::add(library)?;
-        handle.opens.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(handle))
-    }
-
-    fn add(library: Library) -> Result<&'static Handle, Failure> {
-        let view = View::now().map_err(Failure::Host)?;
-        let scope = view.group(library.root());
-        let same = |handle: &Handle| handle.library.as_ref().is_some_and(|known| known.is_same(&library));
-        let new = || Handle { library: Some(library.clone()), scope, opens: AtomicUsize::new(0) };
-        Ok(HANDLES.find_or_add(same, new))
-    }
-
-    /// Takes back one `dlopen`. Nothing is unmapped; the process as a whole is always open.
-    pub(super) fn close(&self) -> Result<(), Failure> {
-        if self.library.is_none() {
-            return Ok(());
+        if let Member::Ours(instance) = library.root() {
+            // Before the library's own handle goes.
+            instance.holds.handles.fetch_add(1, Ordering::Relaxed);
+            instance.holds.dl_opens.fetch_add(1, Ordering::Relaxed);
+            instance.holds.kept.fetch_or(flags & libc::RTLD_NODELETE != 0, Ordering::Relaxed);
         }
-        let closed = self.opens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |opens| opens.checked_sub(1));
-        closed.map(|_| ()).map_err(|_| Failure::NotOpen)
+        Ok(Some(Handle::to(library.root().clone())))
+    }
+
+    /// Takes back one `dlopen`. Nothing is unmapped; the process and its images are always open.
+    pub(super) fn close(&self) -> Result<(), Failure> {
+        let Handle::Image(Member::Ours(instance)) = self else { return Ok(()) };
+        let opens = &instance.holds.dl_opens;
+        let closed = opens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |opens| opens.checked_sub(1));
+        closed.map_err(|_| Failure::NotOpen)?;
+        // As when a `Library` is dropped.
+        instance.holds.handles.fetch_sub(1, Ordering::Release);
+        Ok(())
     }
 
     /// The image itself: for the process as a whole, the executable.
     pub(super) fn image(&self, view: &View) -> Option<Member> {
-        match &self.library {
-            Some(library) => Some(library.root().clone()),
-            None => view.host.main().cloned().map(Member::Host),
+        match self {
+            Handle::Image(member) => Some(member.clone()),
+            Handle::Process => view.host.main().cloned().map(Member::Host),
         }
     }
 }
+
+#[cfg(target_env = "gnu")]
+const DEEPBIND: c_int = libc::RTLD_DEEPBIND;
+/// Other C libraries have no such thing.
+#[cfg(not(target_env = "gnu"))]
+const DEEPBIND: c_int = 0;
 
 /// An address within the call that returns to `caller`: it may be the last instruction of its function, and that the
 /// last of its segment.
@@ -186,17 +206,20 @@ pub(super) unsafe fn search(
         // SAFETY: as above.
         unsafe { view.lookup(following, query) }.inspect(|&found| lend(found, at))
     } else {
-        let handle = Handle::of(handle)?;
-        match handle.library {
+        match Handle::of(handle, &view)? {
+            Handle::Image(member) => {
+                // What it needs is gone through only if it does not have the symbol itself.
+                let needed = std::iter::once_with(|| view.group(&member).into_iter().skip(1)).flatten();
+                // SAFETY: as above.
+                unsafe { view.lookup(std::iter::once(member.clone()).chain(needed), query) }
+            }
             // SAFETY: as above.
-            Some(_) => unsafe { view.lookup(handle.scope.iter().cloned(), query) },
-            // SAFETY: as above.
-            None => unsafe { view.lookup(view.global(), query) },
+            Handle::Process => unsafe { view.lookup(view.global(), query) },
         }
     };
     let undefined = || {
-        let library = Handle::of(handle).ok().and_then(|handle| handle.library.as_ref());
-        let asked = library.map(|library| library.root().clone()).or_else(|| scope::at(at));
+        let image = |handle: Handle| if let Handle::Image(member) = handle { Some(member) } else { None };
+        let asked = Handle::of(handle, &view).ok().and_then(image).or_else(|| scope::at(at));
         let asked = asked.or_else(|| view.host.main().cloned().map(Member::Host));
         let object = asked.map_or(String::new(), |member| member.name().to_owned());
         Failure::Undefined { object, symbol: name.to_vec(), version: version.map(<[u8]>::to_vec) }

@@ -1,6 +1,6 @@
 //! What C callers are told about images: names, link maps, program headers.
 //!
-//! Invariant: what a caller may keep (names, link maps) is never freed. Program headers are borrowed for the length of
+//! Invariant: what a caller may keep (names, link maps) stays as long as its image does, as in C. Program headers are borrowed for the length of
 //! a call, from memory that nobody writes: of ours, which the caller's [`View`] or [`Member`] keeps mapped, or of a host
 //! image that was listed when the call began.
 
@@ -18,65 +18,32 @@ use goblin::elf64::program_header as ph;
 use std::ffi::{CString, c_char};
 use std::sync::{Arc, Weak};
 
-/// Every image that any caller was told about.
+/// Every host image that any caller was told about. One may be unloaded at any time, so what was told of it is kept.
 static KNOWN: List<Known> = List::new();
 /// Names of symbols of host images that may be unloaded.
 static NAMES: List<CString> = List::new();
 
-/// What stays of an image, even when it is gone.
+/// What stays of a host image, even when it is gone.
 #[derive(Debug)]
-pub(super) struct Known {
-    key: Key,
-    name: CString,
-}
-
-/// Tells images apart, also those that had the same place one after the other.
-#[derive(Debug)]
-enum Key {
-    Ours(u64),
+struct Known {
     /// As long as this is kept, no other image's record gets the same address.
-    Host(Weak<HostImage>),
-}
-
-impl Key {
-    fn of(member: &Member) -> Key {
-        match member {
-            Member::Ours(instance) => Key::Ours(instance.serial),
-            Member::Host(image) => Key::Host(Arc::downgrade(image)),
-        }
-    }
-
-    fn is(&self, member: &Member) -> bool {
-        match (self, member) {
-            (Key::Ours(serial), Member::Ours(instance)) => *serial == instance.serial,
-            (Key::Host(weak), Member::Host(image)) => weak.as_ptr() == Arc::as_ptr(image),
-            _ => false,
-        }
-    }
+    image: Weak<HostImage>,
+    path: CString,
 }
 
 impl Known {
-    /// What is known about an image, from now on for ever.
-    pub(super) fn of(member: &Member) -> &'static Known {
-        KNOWN.find_or_add(|known| known.key.is(member), || Known::new(member))
+    fn of(image: &Arc<HostImage>) -> &'static Known {
+        let path = || CString::new(image.path().as_os_str().as_encoded_bytes()).unwrap_or_default();
+        let make = || Known { image: Arc::downgrade(image), path: path() };
+        KNOWN.find_or_add(|known| known.image.as_ptr() == Arc::as_ptr(image), make)
     }
+}
 
-    fn new(member: &Member) -> Known {
-        let path = match member {
-            Member::Ours(instance) => instance.module.path.as_os_str().as_encoded_bytes(),
-            Member::Host(image) => image.path().as_os_str().as_encoded_bytes(),
-        };
-        Known { key: Key::of(member), name: CString::new(path).unwrap_or_default() }
-    }
-
-    /// How many images there ever were.
-    pub(super) fn count() -> usize {
-        KNOWN.iter().count()
-    }
-
-    /// Its path.
-    pub(super) fn name(&'static self) -> *const c_char {
-        self.name.as_ptr()
+/// Its path: a C string that stays until the image is unloaded, if it is ours, or else for ever.
+pub(super) fn name(member: &Member) -> *const c_char {
+    match member {
+        Member::Ours(instance) => instance.debugger.name(),
+        Member::Host(image) => Known::of(image).path.as_ptr(),
     }
 }
 
@@ -192,18 +159,18 @@ pub(super) struct HeaderInfo {
 
 /// What `dl_iterate_phdr` tells about each image, in order.
 pub(super) fn header_infos(view: &View) -> Vec<HeaderInfo> {
-    let members: Vec<(Member, &Known)> = view.all().map(|member| (member.clone(), Known::of(&member))).collect();
-    let adds = Known::count();
-    let info = |(member, known): &(Member, &'static Known)| {
+    let members: Vec<(Member, *const c_char)> = view.all().map(|member| (member.clone(), name(&member))).collect();
+    let adds = KNOWN.iter().count() as u64 + view.ever_loaded();
+    let info = |(member, name): &(Member, *const c_char)| {
         let (headers, count) = header_pointer(member);
         let tls = view.thread_locals(member);
         HeaderInfo {
             address: bias(member).0,
-            name: known.name(),
+            name: *name,
             headers,
             count,
-            adds: adds as u64,
-            subs: (adds - members.len()) as u64,
+            adds,
+            subs: adds.saturating_sub(members.len() as u64),
             tls_module: tls.unwrap_or(0) as usize,
             tls_block: std::ptr::with_exposed_provenance(tls.and_then(tls::block).unwrap_or_default().0 as usize),
         }

@@ -40,6 +40,11 @@ impl View {
         host.chain(self.snapshot.instances.iter().map(|instance| Member::Ours(Arc::clone(instance))))
     }
 
+    /// How many of ours there ever were.
+    pub(super) fn ever_loaded(&self) -> u64 {
+        self.snapshot.ever
+    }
+
     /// What all images see.
     pub(super) fn global(&self) -> impl Iterator<Item = Member> {
         self.all().filter(|member| match member {
