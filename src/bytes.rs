@@ -111,6 +111,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next byte.
+    #[inline]
     pub fn u8(&mut self) -> Option<u8> {
         let [byte] = self.bytes.array(self.at)?;
         self.at += 1;
@@ -135,7 +136,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// An unsigned LEB128 number (DWARF 5 §7.6); `None` past 64 bits.
+    #[inline]
     pub fn uleb128(&mut self) -> Option<u64> {
+        // Most have one byte.
+        match self.bytes.array(self.at)? {
+            [byte @ ..0x80] => {
+                self.at += 1;
+                Some(u64::from(byte))
+            }
+            _ => self.long_uleb128(),
+        }
+    }
+
+    fn long_uleb128(&mut self) -> Option<u64> {
         let (mut value, mut shift) = (0u64, 0u32);
         loop {
             let byte = self.u8()?;

@@ -7,10 +7,11 @@
 
 mod symbols;
 
-use crate::addr::{FileRange, VmAddr, VmRange};
+use crate::addr::{FileRange, RunAddr, VmAddr, VmRange};
 use crate::elf;
 use crate::error::{Error, ErrorKind};
 use crate::macho;
+use crate::memory::Window;
 use crate::symbol::ImportId;
 
 /// What loading one image will do.
@@ -397,6 +398,36 @@ pub enum TlsModel {
     Descriptor,
 }
 
+/// What visits the fixups of an image: any function of one, or what can also take many at once.
+pub trait Visitor<E> {
+    /// Takes one fixup.
+    ///
+    /// # Errors
+    /// Whatever ends the visit.
+    fn fixup(&mut self, fixup: Fixup) -> Result<(), E>;
+
+    /// Where rebases within `range` may be stored at once instead of being passed one by one; `None` where they may not.
+    /// Signed pointers to the image itself are rebases there.
+    fn window(&mut self, range: VmRange) -> Option<Window<'_>> {
+        let _ = range;
+        None
+    }
+
+    /// What a bind of the import stores if it adds nothing, where it is no more than that: then binds, too, may be stored
+    /// in a window.
+    fn value(&self, import: ImportId) -> Option<RunAddr> {
+        let _ = import;
+        None
+    }
+}
+
+impl<E, F: FnMut(Fixup) -> Result<(), E>> Visitor<E> for F {
+    #[inline]
+    fn fixup(&mut self, fixup: Fixup) -> Result<(), E> {
+        self(fixup)
+    }
+}
+
 impl LoadPlan {
     /// Calls `each` with every fixup of the image, in the order in which they are applied.
     ///
@@ -405,13 +436,22 @@ impl LoadPlan {
     ///
     /// # Errors
     /// The first relocation that cannot be expressed (unknown type, index out of range), or the first error of `each`.
-    pub fn fixups<E>(&self, bytes: &[u8], each: impl FnMut(Fixup) -> Result<(), E>) -> Result<(), E>
+    pub fn fixups<E>(&self, bytes: &[u8], mut each: impl FnMut(Fixup) -> Result<(), E>) -> Result<(), E>
     where
         E: From<ErrorKind>,
     {
+        self.visit(bytes, &mut each)
+    }
+
+    /// As [`LoadPlan::fixups`]. What the visitor has windows for does not come in any order, since no two fixups of it
+    /// concern the same bytes.
+    ///
+    /// # Errors
+    /// As [`LoadPlan::fixups`].
+    pub fn visit<E: From<ErrorKind>>(&self, bytes: &[u8], visitor: &mut impl Visitor<E>) -> Result<(), E> {
         match &self.tables {
-            Tables::Elf(tables) => elf::relocs::fixups(self, tables, bytes, each),
-            Tables::MachO(tables) => macho::fixups(self, tables, bytes, each),
+            Tables::Elf(tables) => elf::relocs::fixups(self, tables, bytes, |fixup| visitor.fixup(fixup)),
+            Tables::MachO(tables) => macho::fixups(self, tables, bytes, visitor),
         }
     }
 

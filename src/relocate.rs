@@ -1,10 +1,10 @@
 //! Relocation: fixups and bindings in, stores out. Arithmetic only; runs no code of any image.
 
-use crate::addr::{Bias, RunAddr, VmAddr};
+use crate::addr::{Bias, RunAddr, VmAddr, VmRange};
 use crate::error::{ErrorKind, Place};
 use crate::link::Bindings;
-use crate::memory::{Memory, NotWritable};
-use crate::plan::{Fixup, FixupKind, Form, LoadPlan, TlsModel};
+use crate::memory::{Memory, NotWritable, Window};
+use crate::plan::{Fixup, FixupKind, Form, LoadPlan, TlsModel, Visitor};
 use crate::room;
 use crate::symbol::{Definition, ImportId, ModuleId, Provider, SymbolKind};
 
@@ -93,29 +93,59 @@ pub fn relocate<M: Memory>(
     memory: &mut M,
 ) -> Result<Vec<Deferred>, ErrorKind> {
     let bias = memory.bias();
-    let mut rest = Rest { module, bindings, addresses, bias, deferred: Vec::new() };
+    let rest = Rest { module, bindings, addresses, bias, deferred: Vec::new() };
+    let mut stores = Stores { rest, memory };
     // A boxed error keeps the result of the common case in registers.
-    let applied = plan.fixups::<Box<ErrorKind>>(file, |fixup| match fixup.kind {
-        // Nearly all fixups of a big library are of this kind, so it stays a load, an add and a store.
-        FixupKind::Rebase { target } => {
-            memory.store_u64(fixup.place, (target + bias).0).map_err(|_| not_writable(fixup.place))
-        }
-        // And nearly all others are of this one.
-        FixupKind::Bind { import: Some(import), addend, form: Form::Got64 | Form::Abs64 } => match bindings.get(import)
-        {
-            Definition::At { provider, kind: SymbolKind::Code | SymbolKind::Data, vm } => {
-                let value = (vm + addresses.bias(provider)).0.wrapping_add_signed(addend);
-                memory.store_u64(fixup.place, value).map_err(|_| not_writable(fixup.place))
-            }
-            _ => rest.apply(&fixup, memory),
-        },
-        _ => rest.apply(&fixup, memory),
-    });
-    applied.map_err(|kind| *kind)?;
+    plan.visit::<Box<ErrorKind>>(file, &mut stores).map_err(|kind| *kind)?;
     if addresses.described_in_place {
-        plan.description(file).try_for_each(|fixup| rest.apply(&fixup, memory)).map_err(|kind| *kind)?;
+        plan.description(file).try_for_each(|fixup| stores.rest.apply(&fixup, stores.memory)).map_err(|kind| *kind)?;
     }
-    Ok(rest.deferred)
+    Ok(stores.rest.deferred)
+}
+
+/// Fixups become stores.
+struct Stores<'r, 'a, M> {
+    rest: Rest<'r, 'a>,
+    memory: &'r mut M,
+}
+
+impl<M: Memory> Visitor<Box<ErrorKind>> for Stores<'_, '_, M> {
+    #[inline]
+    fn fixup(&mut self, fixup: Fixup) -> Result<(), Box<ErrorKind>> {
+        let Stores { rest, memory } = self;
+        match fixup.kind {
+            // Nearly all fixups of a big library are of this kind, so it stays a load, an add and a store.
+            FixupKind::Rebase { target } => {
+                memory.store_u64(fixup.place, (target + rest.bias).0).map_err(|_| not_writable(fixup.place))
+            }
+            // And nearly all others are of this one.
+            FixupKind::Bind { import: Some(import), addend, form: Form::Got64 | Form::Abs64 } => {
+                match rest.bindings.get(import) {
+                    Definition::At { provider, kind: SymbolKind::Code | SymbolKind::Data, vm } => {
+                        let value = (vm + rest.addresses.bias(provider)).0.wrapping_add_signed(addend);
+                        memory.store_u64(fixup.place, value).map_err(|_| not_writable(fixup.place))
+                    }
+                    _ => rest.apply(&fixup, *memory),
+                }
+            }
+            _ => rest.apply(&fixup, *memory),
+        }
+    }
+
+    fn window(&mut self, range: VmRange) -> Option<Window<'_>> {
+        self.memory.window(range)
+    }
+
+    fn value(&self, import: ImportId) -> Option<RunAddr> {
+        let addresses = self.rest.addresses;
+        match self.rest.bindings.get(import) {
+            Definition::At { kind: SymbolKind::Absolute, vm, .. } => Some(RunAddr(vm.0)),
+            Definition::At { kind: SymbolKind::Ifunc, .. } | Definition::Unused => None,
+            Definition::At { provider, vm, .. } => Some(vm + addresses.bias(provider)),
+            Definition::Supplied(index) => addresses.supplied.get(index as usize).copied(),
+            Definition::WeakNull => Some(RunAddr(0)),
+        }
+    }
 }
 
 /// Stores what a resolver returned.

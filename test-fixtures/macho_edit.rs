@@ -163,6 +163,14 @@ impl MachOEdit {
         self.put(field + 4, &(trie.len() as u32).to_le_bytes());
     }
 
+    /// Makes the last segment reach to that end of the file, which the caller has to make as long.
+    pub fn extend_linkedit(&mut self, end: u64) {
+        let linkedit = *self.segments().last().expect("a segment");
+        let size = end - self.u64(linkedit + 40);
+        self.put(linkedit + 48, &size.to_le_bytes());
+        self.put(linkedit + 32, &size.next_multiple_of(0x4000).to_le_bytes());
+    }
+
     /// Rewrites all chains of `DYLD_CHAINED_PTR_64` in another format: 1, 6, 9 or 12 (the arm64e formats want pointers
     /// that are aligned to eight). Every third pointer of an arm64e format is signed. With `chains_a_page`, the pointers
     /// of a page are dealt to so many chains.

@@ -11,10 +11,12 @@
 use super::segments::Segment;
 use super::symbols::{Import, Stream};
 use super::{Tables, slice};
-use crate::addr::{FileOffset, VmAddr};
+use crate::addr::{FileOffset, RunAddr, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
-use crate::plan::{Fixup, FixupKind, Form, PointerAuth, PointerKey};
+use crate::memory::Window;
+use crate::plan::{Fixup, FixupKind, Form, PointerAuth, PointerKey, Visitor};
+use crate::room;
 use crate::symbol::{Class, ImportId};
 
 const NONE: u16 = 0xffff;
@@ -113,18 +115,37 @@ impl<'a> Imports<'a> {
             _ => Some(0),
         }
     }
+
+    /// What binds of each import store that add nothing of their own, as far as the visitor knows; once is enough.
+    fn values<E>(self, visitor: &impl Visitor<E>, values: &mut Vec<Option<RunAddr>>) -> Result<(), ErrorKind> {
+        if !values.is_empty() {
+            return Ok(());
+        }
+        room::reserve_exact(values, self.count as usize)?;
+        values.extend((0..self.count).map(|symbol| {
+            let value = visitor.value(ImportId { symbol, class: Class::Data })?;
+            Some(RunAddr(value.0.wrapping_add_signed(self.addend(symbol)?)))
+        }));
+        Ok(())
+    }
+
+    #[inline]
+    fn bind(self, (ordinal, addend): (u32, i64), auth: Option<PointerAuth>) -> Option<FixupKind> {
+        let addend = addend.wrapping_add(self.addend(ordinal)?);
+        let import = Some(ImportId { symbol: ordinal, class: Class::Data });
+        Some(match auth {
+            None => FixupKind::Bind { import, addend, form: Form::Abs64 },
+            Some(auth) => FixupKind::Signed { import, addend, auth },
+        })
+    }
 }
 
-/// Calls `each` with every fixup of every chain.
+/// Visits every fixup of every chain.
 ///
 /// # Errors
 /// A pointer format that we do not know (those of kernels and firmware, by name), chains that leave their page or
-/// cross each other, an import past the last one, or an error of `each`.
-pub fn fixups<E: From<ErrorKind>>(
-    tables: &Tables,
-    file: &[u8],
-    mut each: impl FnMut(Fixup) -> Result<(), E>,
-) -> Result<(), E> {
+/// cross each other, an import past the last one, or an error of the visitor.
+pub fn fixups<E: From<ErrorKind>>(tables: &Tables, file: &[u8], visitor: &mut impl Visitor<E>) -> Result<(), E> {
     let imports = Imports::read(tables, file)?;
     let payload = Bytes(slice(file, tables.chained));
     if payload.is_empty() {
@@ -133,6 +154,7 @@ pub fn fixups<E: From<ErrorKind>>(
     let cut = |at: u64| malformed(tables, "chained fixups: the starts are cut off", at);
     let starts = u64::from(payload.u32(4).ok_or_else(|| cut(4))?);
     let count = payload.u32(starts).ok_or_else(|| cut(starts))?;
+    let mut values = Vec::new();
     for index in 0..count {
         let at = starts + 4 + u64::from(index) * 4;
         let offset = payload.u32(at).ok_or_else(|| cut(at))?;
@@ -144,8 +166,17 @@ pub fn fixups<E: From<ErrorKind>>(
         let at = starts + u64::from(offset);
         let pages = Pages::read(tables, payload, at).ok_or_else(|| cut(at))?;
         let content = slice(file, tables.in_file(segment));
-        let chains = Chains { tables, imports, segment, content: Bytes(content), pages };
-        chains.walk(&mut each)?;
+        let header = tables.header.0;
+        // The formats differ in so much that each gets a loop of its own: this is where loading spends its time.
+        let chains = Chains { segment, content, imports, pages };
+        match pages.format {
+            1 => chains.visit(Arm64e { header, base: 0, ordinals: 0xffff }, visitor, &mut values)?,
+            2 => chains.visit(Plain { base: 0 }, visitor, &mut values)?,
+            6 => chains.visit(Plain { base: header }, visitor, &mut values)?,
+            9 => chains.visit(Arm64e { header, base: header, ordinals: 0xffff }, visitor, &mut values)?,
+            12 => chains.visit(Arm64e { header, base: header, ordinals: 0xff_ffff }, visitor, &mut values)?,
+            other => return Err(refused(other, pages.at).into()),
+        }
     }
     Ok(())
 }
@@ -172,42 +203,140 @@ impl<'a> Pages<'a> {
             (u64::from(payload.u16(at - tables.chained.start.0 + 4)?), payload.u16(at - tables.chained.start.0 + 6)?);
         Some(Pages { page_size, format, count, starts: Bytes(starts), at })
     }
+
+    /// Whether there is a page with several chains.
+    fn several(&self) -> bool {
+        (0..self.count).filter_map(|page| self.starts.u16(page * 2)).any(|start| start != NONE && start & MULTI != 0)
+    }
 }
 
+/// What the pointers of one format say.
+trait Pointers: Copy {
+    /// How far the next pointer of the chain is; 0 after the last.
+    fn next(self, raw: u64) -> u64;
+
+    /// Where in the image it leads to; `None` if it is a bind.
+    fn rebase(self, raw: u64) -> Option<VmAddr>;
+
+    /// The import of a bind, and what is added to it.
+    fn bind(self, raw: u64) -> (u32, i64);
+
+    /// All of it; `None` if there is no such import.
+    fn kind(self, raw: u64, imports: Imports<'_>) -> Option<FixupKind>;
+}
+
+/// `DYLD_CHAINED_PTR_64` (targets are addresses) and `…_64_OFFSET` (they count from the header).
+#[derive(Clone, Copy)]
+struct Plain {
+    base: u64,
+}
+
+impl Pointers for Plain {
+    #[inline]
+    fn next(self, raw: u64) -> u64 {
+        (raw >> 51 & 0xfff) * 4
+    }
+
+    #[inline]
+    fn rebase(self, raw: u64) -> Option<VmAddr> {
+        (raw >> 63 == 0).then(|| target((raw & 0xf_ffff_ffff).wrapping_add(self.base), raw >> 36 & 0xff))
+    }
+
+    #[inline]
+    fn bind(self, raw: u64) -> (u32, i64) {
+        (raw as u32 & 0xff_ffff, (raw >> 24 & 0xff) as i64)
+    }
+
+    #[inline]
+    fn kind(self, raw: u64, imports: Imports<'_>) -> Option<FixupKind> {
+        match self.rebase(raw) {
+            Some(target) => Some(FixupKind::Rebase { target }),
+            None => imports.bind(self.bind(raw), None),
+        }
+    }
+}
+
+/// `DYLD_CHAINED_PTR_ARM64E` and its `USERLAND` forms. Targets with a signature always count from the header; the
+/// others do so in the `USERLAND` forms only.
+#[derive(Clone, Copy)]
+struct Arm64e {
+    header: u64,
+    base: u64,
+    ordinals: u32,
+}
+
+impl Pointers for Arm64e {
+    #[inline]
+    fn next(self, raw: u64) -> u64 {
+        (raw >> 51 & 0x7ff) * 8
+    }
+
+    #[inline]
+    fn rebase(self, raw: u64) -> Option<VmAddr> {
+        // Signed and other pointers take turns in no order: what chooses is arithmetic, since a branch would guess wrong.
+        let signed = (raw as i64 >> 63) as u64;
+        let offset = raw & (0x7ff_ffff_ffff & !signed | 0xffff_ffff);
+        let base = self.base & !signed | self.header & signed;
+        (raw >> 62 & 1 == 0).then(|| target(offset.wrapping_add(base), raw >> 43 & 0xff & !signed))
+    }
+
+    #[inline]
+    fn bind(self, raw: u64) -> (u32, i64) {
+        // 19 bits with a sign, where the signature leaves room.
+        let addend = if raw >> 63 == 0 { (raw << 13) as i64 >> 45 } else { 0 };
+        (raw as u32 & self.ordinals, addend)
+    }
+
+    #[inline]
+    fn kind(self, raw: u64, imports: Imports<'_>) -> Option<FixupKind> {
+        let auth = (raw >> 63 != 0).then(|| PointerAuth {
+            key: [PointerKey::IA, PointerKey::IB, PointerKey::DA, PointerKey::DB][(raw >> 49 & 3) as usize],
+            diversity: (raw >> 32) as u16,
+            address: raw >> 48 & 1 != 0,
+        });
+        match (self.rebase(raw), auth) {
+            (Some(target), Some(auth)) => Some(FixupKind::Signed { import: None, addend: target.0 as i64, auth }),
+            (Some(target), None) => Some(FixupKind::Rebase { target }),
+            (None, auth) => imports.bind(self.bind(raw), auth),
+        }
+    }
+}
+
+/// The high byte of a pointer is left to the program.
+#[inline]
+fn target(address: u64, high: u64) -> VmAddr {
+    VmAddr(address | high << 56)
+}
+
+/// The chains of one segment.
 struct Chains<'t, 'a> {
-    tables: &'t Tables,
-    imports: Imports<'a>,
     segment: &'t Segment,
-    content: Bytes<'a>,
+    content: &'a [u8],
+    imports: Imports<'a>,
     pages: Pages<'a>,
 }
 
-/// What a pointer in a chain says: its fixup, and how far the next pointer is.
-struct Link {
-    kind: FixupKind,
-    next: u64,
+/// A chain on its way: offsets of the next pointer, and of the end of the page, in the segment.
+#[derive(Clone, Copy)]
+struct Chain {
+    at: usize,
+    end: usize,
 }
 
 impl Chains<'_, '_> {
-    fn walk<E: From<ErrorKind>>(&self, each: &mut impl FnMut(Fixup) -> Result<(), E>) -> Result<(), E> {
-        let header = self.tables.header.0;
-        // The formats differ in so much that each gets a loop of its own: this is where loading spends its time.
-        match self.pages.format {
-            1 => self.pages(each, |raw| self.arm64e(raw, 0, 0xffff)),
-            2 => self.pages(each, |raw| self.plain(raw, 0)),
-            6 => self.pages(each, |raw| self.plain(raw, header)),
-            9 => self.pages(each, |raw| self.arm64e(raw, header, 0xffff)),
-            12 => self.pages(each, |raw| self.arm64e(raw, header, 0xff_ffff)),
-            other => Err(refused(other, self.pages.at).into()),
-        }
-    }
-
-    fn pages<E: From<ErrorKind>>(
+    /// Visits all chains. `values` is what the imports' binds store, once there is a use for it.
+    fn visit<E: From<ErrorKind>>(
         &self,
-        each: &mut impl FnMut(Fixup) -> Result<(), E>,
-        decode: impl Fn(u64) -> Option<Link>,
+        format: impl Pointers,
+        visitor: &mut impl Visitor<E>,
+        values: &mut Vec<Option<RunAddr>>,
     ) -> Result<(), E> {
-        for page in 0..self.pages.count {
+        let mut todo = 0..self.pages.count;
+        if !self.pages.several() && visitor.window(self.range()).is_some() {
+            self.imports.values(visitor, values)?;
+            self.two_at_a_time(&mut todo, format, visitor, values)?;
+        }
+        for page in todo {
             let start = self.start(page)?;
             // Chains that share pointers would be walked twice, and a page has room for no more than this.
             let mut left = self.pages.page_size / 4;
@@ -215,13 +344,13 @@ impl Chains<'_, '_> {
                 continue;
             }
             if start & MULTI == 0 {
-                self.chain(page, start, &mut left, each, &decode)?;
+                self.walk(self.chain(page, start), &mut left, format, visitor)?;
                 continue;
             }
             let mut index = u64::from(start & !MULTI);
             loop {
                 let start = self.start(index)?;
-                self.chain(page, start & !MULTI, &mut left, each, &decode)?;
+                self.walk(self.chain(page, start & !MULTI), &mut left, format, visitor)?;
                 if start & MULTI != 0 {
                     break;
                 }
@@ -237,85 +366,136 @@ impl Chains<'_, '_> {
         self.pages.starts.u16(index * 2).ok_or_else(cut)
     }
 
-    #[inline]
-    fn chain<E: From<ErrorKind>>(
+    fn chain(&self, page: u64, start: u16) -> Chain {
+        // No more than 2^16 pages of less than 2^16 bytes.
+        let first = (page * self.pages.page_size) as usize;
+        Chain { at: first + usize::from(start), end: first + self.pages.page_size as usize }
+    }
+
+    /// Visits all of a chain.
+    fn walk<E: From<ErrorKind>>(
         &self,
-        page: u64,
-        start: u16,
+        mut chain: Chain,
         left: &mut u64,
-        each: &mut impl FnMut(Fixup) -> Result<(), E>,
-        decode: &impl Fn(u64) -> Option<Link>,
+        format: impl Pointers,
+        visitor: &mut impl Visitor<E>,
     ) -> Result<(), E> {
-        let first = page * self.pages.page_size;
-        let mut offset = u64::from(start);
         loop {
-            let place = VmAddr(self.segment.vm.start.0 + first + offset);
-            let malformed = |what| ErrorKind::malformed(what, Place::Vm(place));
-            if offset >= self.pages.page_size {
-                return Err(malformed("chained fixups: a chain leaves its page").into());
-            }
-            *left = left.checked_sub(1).ok_or_else(|| malformed("chained fixups: chains cross"))?;
-            let raw = self.content.u64(first + offset);
-            let raw = raw.ok_or_else(|| malformed("chained fixups: a chain leaves the file"))?;
-            let link = decode(raw).ok_or_else(|| malformed("chained fixups: no such import"))?;
-            each(Fixup { place, kind: link.kind })?;
-            if link.next == 0 {
+            let cross = || ErrorKind::malformed("chained fixups: chains cross", Place::Vm(self.place(chain)));
+            *left = left.checked_sub(1).ok_or_else(cross)?;
+            if !self.step(&mut chain, format, visitor)? {
                 return Ok(());
             }
-            offset += link.next;
         }
     }
 
-    #[inline]
-    fn bind(&self, ordinal: u32, addend: i64, auth: Option<PointerAuth>) -> Option<FixupKind> {
-        let addend = addend.wrapping_add(self.imports.addend(ordinal)?);
-        let import = Some(ImportId { symbol: ordinal, class: Class::Data });
-        Some(match auth {
-            None => FixupKind::Bind { import, addend, form: Form::Abs64 },
-            Some(auth) => FixupKind::Signed { import, addend, auth },
-        })
+    /// What the file holds of the segment.
+    fn range(&self) -> VmRange {
+        VmRange { start: self.segment.vm.start, size: self.content.len() as u64 }
     }
 
-    /// `DYLD_CHAINED_PTR_64` (targets are addresses) and `…_64_OFFSET` (they count from the header).
-    #[inline]
-    fn plain(&self, raw: u64, base: u64) -> Option<Link> {
-        let next = (raw >> 51 & 0xfff) * 4;
-        let kind = if raw >> 63 != 0 {
-            self.bind(raw as u32 & 0xff_ffff, (raw >> 24 & 0xff) as i64, None)?
-        } else {
-            rebase((raw & 0xf_ffff_ffff).wrapping_add(base), raw >> 36 & 0xff)
-        };
-        Some(Link { kind, next })
+    fn place(&self, chain: Chain) -> VmAddr {
+        VmAddr(self.segment.vm.start.0 + chain.at as u64)
     }
 
-    /// `DYLD_CHAINED_PTR_ARM64E` and its `USERLAND` forms. Targets with a signature always count from the header; the
-    /// others do so in the `USERLAND` forms only.
+    /// Visits one pointer, and moves on to the next one; says whether there is one.
     #[inline]
-    fn arm64e(&self, raw: u64, base: u64, ordinals: u32) -> Option<Link> {
-        let next = (raw >> 51 & 0x7ff) * 8;
-        let auth = (raw >> 63 != 0).then(|| PointerAuth {
-            key: [PointerKey::IA, PointerKey::IB, PointerKey::DA, PointerKey::DB][(raw >> 49 & 3) as usize],
-            diversity: (raw >> 32) as u16,
-            address: raw >> 48 & 1 != 0,
-        });
-        let kind = match (raw >> 62 & 1 != 0, auth) {
-            (true, Some(auth)) => self.bind(raw as u32 & ordinals, 0, Some(auth))?,
-            // 19 bits with a sign.
-            (true, None) => self.bind(raw as u32 & ordinals, (raw << 13) as i64 >> 45, None)?,
-            (false, Some(auth)) => {
-                let target = u64::from(raw as u32).wrapping_add(self.tables.header.0);
-                FixupKind::Signed { import: None, addend: target as i64, auth }
+    fn step<E: From<ErrorKind>>(
+        &self,
+        chain: &mut Chain,
+        format: impl Pointers,
+        visitor: &mut impl Visitor<E>,
+    ) -> Result<bool, E> {
+        let place = self.place(*chain);
+        let malformed = |what| ErrorKind::malformed(what, Place::Vm(place));
+        if chain.at >= chain.end {
+            return Err(malformed("chained fixups: a chain leaves its page").into());
+        }
+        let raw = word(self.content, chain.at).ok_or_else(|| malformed("chained fixups: a chain leaves the file"))?;
+        let kind = format.kind(raw, self.imports).ok_or_else(|| malformed("chained fixups: no such import"))?;
+        visitor.fixup(Fixup { place, kind })?;
+        let next = format.next(raw);
+        chain.at += next as usize;
+        Ok(next != 0)
+    }
+
+    /// As long as the visitor has a window, and there are chains on two pages, both are followed at the same time: where
+    /// the next pointer is says only the one before, and the processor would wait for each.
+    fn two_at_a_time<E: From<ErrorKind>>(
+        &self,
+        todo: &mut std::ops::Range<u64>,
+        format: impl Pointers,
+        visitor: &mut impl Visitor<E>,
+        values: &[Option<RunAddr>],
+    ) -> Result<(), E> {
+        let mut chains = [self.next_chain(todo)?, self.next_chain(todo)?];
+        while let [Some(one), Some(other)] = &mut chains {
+            let Some(mut window) = visitor.window(self.range()) else { break };
+            let stopped = self.follow([one, other], format, values, &mut window);
+            // The last pointer, a bind that is more than a store, or something that is wrong.
+            if let Some(chain) = &mut chains[stopped]
+                && !self.step(chain, format, visitor)?
+            {
+                chains[stopped] = self.next_chain(todo)?;
             }
-            (false, None) => rebase((raw & 0x7ff_ffff_ffff).wrapping_add(base), raw >> 43 & 0xff),
+        }
+        chains.into_iter().flatten().try_for_each(|chain| self.walk(chain, &mut { u64::MAX }, format, visitor))
+    }
+
+    fn next_chain(&self, todo: &mut std::ops::Range<u64>) -> Result<Option<Chain>, ErrorKind> {
+        for page in todo {
+            let start = self.start(page)?;
+            if start != NONE {
+                return Ok(Some(self.chain(page, start)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Follows two chains in turn for as long as each goes on with no more than a store; says which one does not.
+    #[inline(never)]
+    fn follow(
+        &self,
+        chains: [&mut Chain; 2],
+        format: impl Pointers,
+        values: &[Option<RunAddr>],
+        window: &mut Window<'_>,
+    ) -> usize {
+        let mut step = |chain: &mut Chain| {
+            let raw = word(self.content, chain.at)?;
+            let next = format.next(raw) as usize;
+            if next == 0 || chain.at >= chain.end {
+                return None;
+            }
+            let stored = match format.rebase(raw) {
+                Some(target) => window.rebase(chain.at, target),
+                None => {
+                    let (ordinal, addend) = format.bind(raw);
+                    let value = (*values.get(ordinal as usize)?)?;
+                    window.store(chain.at, RunAddr(value.0.wrapping_add_signed(addend)))
+                }
+            };
+            chain.at += next;
+            stored.then_some(())
         };
-        Some(Link { kind, next })
+        let [one, other] = chains;
+        let [mut first, mut second] = [*one, *other];
+        let stopped = loop {
+            if step(&mut first).is_none() {
+                break 0;
+            }
+            if step(&mut second).is_none() {
+                break 1;
+            }
+        };
+        (*one, *other) = (first, second);
+        stopped
     }
 }
 
-/// The high byte of a pointer is left to the program.
 #[inline]
-fn rebase(target: u64, high: u64) -> FixupKind {
-    FixupKind::Rebase { target: VmAddr(target | high << 56) }
+fn word(content: &[u8], at: usize) -> Option<u64> {
+    Bytes(content).u64(at as u64)
 }
 
 #[cold]

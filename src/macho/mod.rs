@@ -11,15 +11,18 @@ pub mod segments;
 pub mod symbols;
 pub mod unwind;
 
-use crate::addr::{FileOffset, FileRange, VmAddr, VmRange};
+use crate::addr::{FileOffset, FileRange, RunAddr, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
-use crate::plan::{Fixup, FixupKind, Flags, Form, LoadPlan, Machine, SearchPaths, TlsModel, UnwindTables};
+use crate::memory::Window;
+use crate::plan::{
+    Fixup, FixupKind, Flags, Form, LoadPlan, Machine, Region, SearchPaths, TlsModel, UnwindTables, Visitor,
+};
 use crate::symbol::{Class, ImportId};
 use commands::{Commands, Header};
 use fat::Slice;
 use goblin::mach::constants::cputype::{CPU_TYPE_ARM64, CPU_TYPE_X86_64};
-use opcodes::Bind;
+use opcodes::{Binds, Run};
 use segments::Segment;
 use symbols::Stream;
 
@@ -164,83 +167,125 @@ fn tables(commands: &Commands, image: FileRange, header: VmAddr) -> Result<Table
 /// Visits every fixup, in the order in which they apply.
 ///
 /// # Errors
-/// Opcodes or chains that are malformed, or an error of `each`.
+/// Opcodes or chains that are malformed, or an error of the visitor.
 pub fn fixups<E: From<ErrorKind>>(
     plan: &LoadPlan,
     tables: &Tables,
     file: &[u8],
-    mut each: impl FnMut(Fixup) -> Result<(), E>,
+    visitor: &mut impl Visitor<E>,
 ) -> Result<(), E> {
-    chained::fixups(tables, file, &mut each)?;
-    let mut content = Content { plan, file, run: VmRange::default(), bytes: &[] };
-    opcodes::rebases::<E>(tables, file, |place| {
-        let target = VmAddr(content.word(place)?);
-        each(Fixup { place, kind: FixupKind::Rebase { target } })
-    })?;
+    chained::fixups(tables, file, visitor)?;
+    rebases(plan, tables, file, visitor)?;
     for range in &tables.thread_variables {
         // A descriptor is { function, key, offset }: the function is bound like any other, the key is its image's id.
         for index in 0..range.size / DESCRIPTOR {
             let place = VmAddr(range.start.0 + index * DESCRIPTOR + 8);
-            each(Fixup { place, kind: FixupKind::Tls { model: TlsModel::ModuleId, import: None, addend: 0 } })?;
+            let kind = FixupKind::Tls { model: TlsModel::ModuleId, import: None, addend: 0 };
+            visitor.fixup(Fixup { place, kind })?;
         }
     }
-    binds(tables, file, |bind| {
-        let import = Some(id(&bind));
-        each(Fixup { place: bind.place, kind: FixupKind::Bind { import, addend: bind.addend, form: Form::Abs64 } })
-    })
+    binds(plan, tables, file, visitor)
 }
 
-fn id(bind: &Bind<'_>) -> ImportId {
-    ImportId { symbol: bind.number, class: bind.import.stream.class() }
-}
-
-/// Every bind of the opcode streams, with their imports numbered through.
-fn binds<'a, E: From<ErrorKind>>(
+/// The rebases of the opcodes. They come in runs, most of them in the region of the one before.
+fn rebases<E: From<ErrorKind>>(
+    plan: &LoadPlan,
     tables: &Tables,
-    file: &'a [u8],
-    mut each: impl FnMut(Bind<'a>) -> Result<(), E>,
+    file: &[u8],
+    visitor: &mut impl Visitor<E>,
 ) -> Result<(), E> {
-    let mut first = 0;
-    for stream in Stream::OPCODES {
-        let mut next = first;
-        opcodes::binds::<E>(tables, file, stream, |mut bind| {
-            bind.number = bind.number.checked_add(first).ok_or_else(too_many)?;
-            next = bind.number.checked_add(1).ok_or_else(too_many)?;
-            each(bind)
-        })?;
-        first = next;
+    let mut runs = opcodes::Rebases::new(tables, file);
+    let mut next = runs.next()?;
+    while let Some(run) = next {
+        let outside = || ErrorKind::malformed("rebase opcodes: outside every segment", Place::Vm(run.place));
+        let region = plan.region(run.place, 8).ok_or_else(outside)?;
+        let (backed, content) = (region.file_backed(), slice(file, region.file));
+        if let Some(mut window) = visitor.window(backed) {
+            while let Some(run) = next
+                && rebase(run, backed, content, &mut window)
+            {
+                next = runs.advance().map_err(|wrong| runs.error(wrong))?;
+            }
+        }
+        // What is not in a window, or not all of it.
+        let Some(run) = next else { return Ok(()) };
+        if region.vm.holds(run.place, 8) {
+            one_by_one(run, plan, file, visitor)?;
+            next = runs.next()?;
+        }
     }
     Ok(())
 }
 
-fn too_many() -> ErrorKind {
-    ErrorKind::Malformed { what: "bind opcodes: too many symbols", place: None }
+/// Rebases what lies in the window, whose content in the file is given; says whether all of it does.
+#[inline]
+fn rebase(run: Run, backed: VmRange, content: &[u8], window: &mut Window<'_>) -> bool {
+    let inside = |range: &VmRange| run.distance >= 8 && backed.holds(range.start, range.size);
+    let Some(range) = run.range().filter(inside) else { return false };
+    let mut at = (range.start.0 - backed.start.0) as usize;
+    if run.distance == 8 {
+        let content = content.get(at..at + range.size as usize).unwrap_or_default();
+        return window.rebase_all(at, content.as_chunks().0);
+    }
+    for _ in 0..run.count {
+        window.rebase(at, VmAddr(Bytes(content).u64(at as u64).unwrap_or(0)));
+        at += run.distance as usize;
+    }
+    true
 }
 
-/// The file's content by address; rebases come in runs, so the last region is looked at first.
-struct Content<'a> {
-    plan: &'a LoadPlan,
-    file: &'a [u8],
-    run: VmRange,
-    bytes: &'a [u8],
+fn one_by_one<E: From<ErrorKind>>(
+    run: Run,
+    plan: &LoadPlan,
+    file: &[u8],
+    visitor: &mut impl Visitor<E>,
+) -> Result<(), E> {
+    for place in run.places() {
+        let outside = || ErrorKind::malformed("rebase opcodes: outside every segment", Place::Vm(place));
+        let region = plan.region(place, 8).ok_or_else(outside)?;
+        let content = Bytes(slice(file, region.file));
+        let target = VmAddr(content.u64(place.0 - region.vm.start.0).unwrap_or(0));
+        visitor.fixup(Fixup { place, kind: FixupKind::Rebase { target } })?;
+    }
+    Ok(())
 }
 
-impl Content<'_> {
-    #[inline]
-    fn word(&mut self, place: VmAddr) -> Result<u64, ErrorKind> {
-        if !self.run.holds(place, 8) {
-            self.turn_to(place)?;
+/// The binds of the opcodes. Those of one symbol come together, and most of them in the region of the one before.
+fn binds<E: From<ErrorKind>>(
+    plan: &LoadPlan,
+    tables: &Tables,
+    file: &[u8],
+    visitor: &mut impl Visitor<E>,
+) -> Result<(), E> {
+    let mut binds = Binds::new(tables, file);
+    let mut next = binds.next()?;
+    while let Some(first) = next {
+        let region = plan.region(first.run.place, 8).map(Region::file_backed).unwrap_or_default();
+        if let Some(value) = visitor.value(first.import)
+            && let Some(mut window) = visitor.window(region)
+        {
+            while let Some(bind) = next
+                && bind.import == first.import
+                && let Some(range) = bind.run.range()
+                && region.holds(range.start, range.size)
+            {
+                let value = RunAddr(value.0.wrapping_add_signed(bind.addend));
+                for place in bind.run.places() {
+                    window.store((place.0 - region.start.0) as usize, value);
+                }
+                next = binds.advance().map_err(|wrong| binds.error(wrong))?;
+            }
         }
-        Ok(Bytes(self.bytes).u64(place.0.wrapping_sub(self.run.start.0)).unwrap_or(0))
+        let Some(bind) = next else { return Ok(()) };
+        if bind.import == first.import {
+            let kind = FixupKind::Bind { import: Some(bind.import), addend: bind.addend, form: Form::Abs64 };
+            bind.run.places().try_for_each(|place| visitor.fixup(Fixup { place, kind }))?;
+            next = binds.next()?;
+        } else {
+            next = Some(bind);
+        }
     }
-
-    #[cold]
-    fn turn_to(&mut self, place: VmAddr) -> Result<(), ErrorKind> {
-        let region = self.plan.region(place, 8);
-        let region = region.ok_or(ErrorKind::malformed("rebase opcodes: outside every segment", Place::Vm(place)))?;
-        (self.run, self.bytes) = (region.vm, slice(self.file, region.file));
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Visits each import once.
@@ -255,13 +300,14 @@ pub fn imports<E: From<ErrorKind>>(
     let chained = chained::Imports::read(tables, file)?;
     (0..chained.len()).try_for_each(|symbol| each(ImportId { symbol, class: Class::Data }))?;
     let mut next = 0;
-    binds(tables, file, |bind| {
-        if bind.number < next {
-            return Ok(());
+    let mut binds = Binds::new(tables, file);
+    while let Some(bind) = binds.next()? {
+        if bind.import.symbol >= next {
+            next = bind.import.symbol + 1;
+            each(bind.import)?;
         }
-        next = bind.number + 1;
-        each(id(&bind))
-    })
+    }
+    Ok(())
 }
 
 /// An upper bound for the imports: each takes a row, or an operation, a letter and a zero.

@@ -7,9 +7,10 @@
 
 use super::Tables;
 use super::symbols::{Import, Stream};
-use crate::addr::{FileOffset, VmAddr};
+use crate::addr::{FileOffset, VmAddr, VmRange};
 use crate::bytes::Cursor;
 use crate::error::{ErrorKind, Place};
+use crate::symbol::ImportId;
 
 const POINTER: u64 = 8;
 const TYPE_POINTER: u8 = 1;
@@ -27,162 +28,282 @@ impl<'t> Head<'t> {
         Head { tables, at: 0, kind: TYPE_POINTER, left: tables.image.size }
     }
 
-    fn segment(&mut self, index: u8, offset: u64) -> Result<(), &'static str> {
-        let segment = self.tables.segments.get(usize::from(index)).ok_or("opcodes: no such segment")?;
+    fn segment(&mut self, index: u8, offset: u64) -> Result<(), Wrong> {
+        let segment = self.tables.segments.get(usize::from(index)).ok_or(Wrong("opcodes: no such segment"))?;
         self.at = segment.vm.start.0.wrapping_add(offset);
         Ok(())
     }
 
-    /// The place of the next fixup; moves on by a pointer and `skip`.
-    fn place(&mut self, skip: u64) -> Result<VmAddr, &'static str> {
+    /// So many fixups from here on, with so many bytes between them; moves on behind them.
+    #[inline]
+    fn run(&mut self, count: u64, skip: u64) -> Result<Run, Wrong> {
         if self.kind != TYPE_POINTER {
-            return Err("opcodes: a fixup of text, not of a pointer");
+            return Err(Wrong("opcodes: a fixup of text, not of a pointer"));
         }
-        self.left = self.left.checked_sub(1).ok_or("opcodes: more fixups than the image has bytes")?;
-        let place = VmAddr(self.at);
-        self.at = self.at.wrapping_add(POINTER).wrapping_add(skip);
-        Ok(place)
+        self.left = self.left.checked_sub(count).ok_or(Wrong("opcodes: more fixups than the image has bytes"))?;
+        let run = Run { place: VmAddr(self.at), count, distance: skip.wrapping_add(POINTER) };
+        self.at = self.at.wrapping_add(run.distance.wrapping_mul(count));
+        Ok(run)
     }
 }
 
-/// Adds the place in the file to what is wrong.
-fn wrong(start: FileOffset, cursor: &Cursor<'_>) -> impl Fn(&'static str) -> ErrorKind + use<> {
-    let at = FileOffset(start.0 + cursor.at);
-    move |what| ErrorKind::malformed(what, Place::File(at))
-}
-
-/// Calls `each` with every place that is rebased.
-///
-/// # Errors
-/// Opcodes that are unknown or end inside an operand, a segment that does not exist, or an error of `each`.
-pub fn rebases<E: From<ErrorKind>>(
-    tables: &Tables,
-    file: &[u8],
-    mut each: impl FnMut(VmAddr) -> Result<(), E>,
-) -> Result<(), E> {
-    const CUT: &str = "rebase opcodes: end inside an operand";
-    let mut cursor = Cursor::new(super::slice(file, tables.rebase), 0);
-    let mut head = Head::new(tables);
-    loop {
-        let wrong = wrong(tables.rebase.start, &cursor);
-        let Some(byte) = cursor.u8() else { return Ok(()) };
-        let mut uleb = || cursor.uleb128().ok_or_else(|| wrong(CUT));
-        let (count, skip) = match (byte & 0xf0, byte & 0xf) {
-            (0x00, _) => return Ok(()),
-            (0x10, kind) => {
-                head.kind = kind;
-                continue;
-            }
-            (0x20, segment) => {
-                head.segment(segment, uleb()?).map_err(wrong)?;
-                continue;
-            }
-            (0x30, _) => {
-                head.at = head.at.wrapping_add(uleb()?);
-                continue;
-            }
-            (0x40, scaled) => {
-                head.at = head.at.wrapping_add(u64::from(scaled) * POINTER);
-                continue;
-            }
-            (0x50, count) => (u64::from(count), 0),
-            (0x60, _) => (uleb()?, 0),
-            (0x70, _) => (1, uleb()?),
-            (0x80, _) => (uleb()?, uleb()?),
-            _ => return Err(wrong("rebase opcodes: an unknown one").into()),
-        };
-        for _ in 0..count {
-            each(head.place(skip).map_err(&wrong)?)?;
-        }
-    }
-}
-
-/// One bind: where, what, and what is added. The number counts the imports of the stream.
-pub struct Bind<'a> {
+/// Rebases at equal distances.
+#[derive(Clone, Copy)]
+pub struct Run {
     /// The first byte written.
     pub place: VmAddr,
-    /// The symbol.
-    pub import: Import<'a>,
-    /// Number of imports of the stream before this one.
-    pub number: u32,
+    /// How many.
+    pub count: u64,
+    /// From one to the next, in bytes.
+    pub distance: u64,
+}
+
+impl Run {
+    /// The place of each of them.
+    #[inline]
+    pub fn places(self) -> impl Iterator<Item = VmAddr> {
+        let after = move |place: &VmAddr| Some(VmAddr(place.0.wrapping_add(self.distance)));
+        std::iter::successors(Some(self.place), after).take(usize::try_from(self.count).unwrap_or(usize::MAX))
+    }
+
+    /// All that it writes, with what lies between; `None` if it wraps the address space.
+    #[inline]
+    pub fn range(&self) -> Option<VmRange> {
+        let size = self.count.checked_sub(1)?.checked_mul(self.distance)?.checked_add(POINTER)?;
+        VmRange::new(self.place.0, size)
+    }
+}
+
+/// The rebase opcodes of an image.
+pub struct Rebases<'t, 'a> {
+    cursor: Cursor<'a>,
+    head: Head<'t>,
+}
+
+impl<'t, 'a> Rebases<'t, 'a> {
+    /// Before the first of them.
+    pub fn new(tables: &'t Tables, file: &'a [u8]) -> Rebases<'t, 'a> {
+        Rebases { cursor: Cursor::new(super::slice(file, tables.rebase), 0), head: Head::new(tables) }
+    }
+
+    /// The next places that are rebased; none after the last.
+    ///
+    /// # Errors
+    /// Opcodes that are unknown or end inside an operand, or a segment that does not exist.
+    pub fn next(&mut self) -> Result<Option<Run>, ErrorKind> {
+        self.advance().map_err(|wrong| self.error(wrong))
+    }
+
+    /// The error for what [`Rebases::advance`] found wrong just now.
+    #[cold]
+    pub(super) fn error(&self, Wrong(what): Wrong) -> ErrorKind {
+        ErrorKind::malformed(what, Place::File(FileOffset(self.head.tables.rebase.start.0 + self.cursor.at)))
+    }
+
+    /// As [`Rebases::next`], and always inlined, for the one loop that loading spends its time in.
+    #[inline(always)]
+    pub(super) fn advance(&mut self) -> Result<Option<Run>, Wrong> {
+        const CUT: Wrong = Wrong("rebase opcodes: end inside an operand");
+        let Rebases { cursor, head } = self;
+        loop {
+            let Some(byte) = cursor.u8() else { return Ok(None) };
+            let mut uleb = || cursor.uleb128().ok_or(CUT);
+            let (count, skip) = match (byte & 0xf0, byte & 0xf) {
+                (0x00, _) => return Ok(None),
+                (0x10, kind) => {
+                    head.kind = kind;
+                    continue;
+                }
+                (0x20, segment) => {
+                    head.segment(segment, uleb()?)?;
+                    continue;
+                }
+                (0x30, _) => {
+                    head.at = head.at.wrapping_add(uleb()?);
+                    continue;
+                }
+                (0x40, scaled) => {
+                    head.at = head.at.wrapping_add(u64::from(scaled) * POINTER);
+                    continue;
+                }
+                (0x50, count) => (u64::from(count), 0),
+                (0x60, _) => (uleb()?, 0),
+                (0x70, _) => (1, uleb()?),
+                (0x80, _) => (uleb()?, uleb()?),
+                _ => return Err(Wrong("rebase opcodes: an unknown one")),
+            };
+            if count > 0 {
+                return head.run(count, skip).map(Some);
+            }
+        }
+    }
+}
+
+/// Binds of one symbol at equal distances.
+#[derive(Clone, Copy)]
+pub struct Bind {
+    /// Where.
+    pub run: Run,
+    /// The symbol: its number counts the imports of all streams.
+    pub import: ImportId,
     /// Added to its address.
     pub addend: i64,
 }
 
-/// Calls `each` with every bind of one stream.
-///
-/// # Errors
-/// As [`rebases`]; a bind before any symbol was named, or `BIND_OPCODE_THREADED`.
-pub fn binds<'a, E: From<ErrorKind>>(
-    tables: &Tables,
+/// The bind opcodes of an image: one stream after the other, with their imports numbered through.
+pub struct Binds<'t, 'a> {
     file: &'a [u8],
-    stream: Stream,
-    mut each: impl FnMut(Bind<'a>) -> Result<(), E>,
-) -> Result<(), E> {
-    const CUT: &str = "bind opcodes: end inside an operand";
-    let range = tables.stream(stream);
-    let mut cursor = Cursor::new(super::slice(file, range), 0);
-    let mut head = Head::new(tables);
-    let mut import = Import { name: &[], ordinal: 0, flags: 0, stream };
-    // The number of the present import, once a bind has used it.
-    let (mut numbers, mut used, mut named, mut addend) = (0u32, false, false, 0i64);
-    loop {
-        let wrong = wrong(range.start, &cursor);
-        let Some(byte) = cursor.u8() else { return Ok(()) };
-        let (operation, immediate) = (byte & 0xf0, byte & 0xf);
-        let mut uleb = || cursor.uleb128().ok_or_else(|| wrong(CUT));
-        let (count, skip) = match operation {
-            0x00 if stream == Stream::Lazy => continue,
-            0x00 => return Ok(()),
-            0x10..=0x40 => {
-                match operation {
-                    0x10 => import.ordinal = i32::from(immediate),
-                    0x20 => {
-                        import.ordinal = i32::try_from(uleb()?).map_err(|_| wrong("bind opcodes: no such ordinal"))?
-                    }
-                    // Zero, or a small negative number whose high bits are left out.
-                    0x30 => import.ordinal = if immediate == 0 { 0 } else { i32::from((immediate | 0xf0) as i8) },
-                    _ => {
-                        import.flags = immediate;
-                        import.name = cursor.c_str().ok_or_else(|| wrong(CUT))?;
-                        named = true;
-                    }
-                }
-                used = false;
-                continue;
-            }
-            0x50 => {
-                head.kind = immediate;
-                continue;
-            }
-            0x60 => {
-                addend = cursor.sleb128().ok_or_else(|| wrong(CUT))?;
-                continue;
-            }
-            0x70 => {
-                head.segment(immediate, uleb()?).map_err(wrong)?;
-                continue;
-            }
-            0x80 => {
-                head.at = head.at.wrapping_add(uleb()?);
-                continue;
-            }
-            0x90 => (1, 0),
-            0xa0 => (1, uleb()?),
-            0xb0 => (1, u64::from(immediate) * POINTER),
-            0xc0 => (uleb()?, uleb()?),
-            0xd0 => return Err(ErrorKind::unsupported("BIND_OPCODE_THREADED").into()),
-            _ => return Err(wrong("bind opcodes: an unknown one").into()),
+    cursor: Cursor<'a>,
+    head: Head<'t>,
+    /// The stream, and those after it.
+    streams: &'static [Stream],
+    import: Import<'a>,
+    named: bool,
+    /// Whether a bind has used the present import: then it has the last number.
+    used: bool,
+    numbers: u32,
+    addend: i64,
+}
+
+impl<'t, 'a> Binds<'t, 'a> {
+    /// Before the first of them.
+    pub fn new(tables: &'t Tables, file: &'a [u8]) -> Binds<'t, 'a> {
+        let mut binds = Binds {
+            file,
+            cursor: Cursor::new(&[], 0),
+            head: Head::new(tables),
+            streams: &Stream::OPCODES,
+            import: Import { name: &[], ordinal: 0, flags: 0, stream: Stream::Bind },
+            named: false,
+            used: false,
+            numbers: 0,
+            addend: 0,
         };
-        if !named {
-            return Err(wrong("bind opcodes: a bind before any symbol").into());
+        binds.begin();
+        binds
+    }
+
+    /// The next binds; none after the last.
+    ///
+    /// # Errors
+    /// As [`Rebases::next`]; a bind before any symbol was named, or `BIND_OPCODE_THREADED`.
+    pub fn next(&mut self) -> Result<Option<Bind>, ErrorKind> {
+        self.advance().map_err(|wrong| self.error(wrong))
+    }
+
+    /// The symbol of the binds that came last.
+    pub fn import(&self) -> Import<'a> {
+        self.import
+    }
+
+    /// The error for what [`Binds::advance`] found wrong just now.
+    #[cold]
+    pub(super) fn error(&self, wrong: Wrong) -> ErrorKind {
+        if wrong == THREADED {
+            return ErrorKind::unsupported(THREADED.0);
         }
-        if count > 0 && !std::mem::replace(&mut used, true) {
-            numbers = numbers.checked_add(1).ok_or_else(|| wrong("bind opcodes: too many symbols"))?;
-        }
-        for _ in 0..count {
-            let place = head.place(skip).map_err(&wrong)?;
-            each(Bind { place, import, number: numbers - 1, addend })?;
+        let start = self.streams.first().map_or(0, |&stream| self.head.tables.stream(stream).start.0);
+        ErrorKind::malformed(wrong.0, Place::File(FileOffset(start + self.cursor.at)))
+    }
+
+    /// Goes on to the next stream; `false` if there is none.
+    fn begin_next(&mut self) -> bool {
+        let Some(rest @ [_, ..]) = self.streams.get(1..) else { return false };
+        self.streams = rest;
+        self.begin();
+        true
+    }
+
+    /// Sets the machine to the beginning of a stream.
+    fn begin(&mut self) {
+        let Some(&stream) = self.streams.first() else { return };
+        let tables = self.head.tables;
+        self.cursor = Cursor::new(super::slice(self.file, tables.stream(stream)), 0);
+        self.head = Head::new(tables);
+        self.import = Import { name: &[], ordinal: 0, flags: 0, stream };
+        (self.named, self.used, self.addend) = (false, false, 0);
+    }
+
+    /// As [`Binds::next`], and always inlined, for the one loop that loading spends its time in.
+    #[inline(always)]
+    pub(super) fn advance(&mut self) -> Result<Option<Bind>, Wrong> {
+        const CUT: Wrong = Wrong("bind opcodes: end inside an operand");
+        loop {
+            let Some(byte) = self.cursor.u8() else {
+                if !self.begin_next() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let Binds { cursor, head, import, .. } = self;
+            let (operation, immediate) = (byte & 0xf0, byte & 0xf);
+            let mut uleb = || cursor.uleb128().ok_or(CUT);
+            let (count, skip) = match operation {
+                0x00 if import.stream == Stream::Lazy => continue,
+                0x00 => {
+                    *cursor = Cursor::new(&[], 0);
+                    continue;
+                }
+                0x10..=0x40 => {
+                    match operation {
+                        0x10 => import.ordinal = i32::from(immediate),
+                        0x20 => {
+                            let ordinal = i32::try_from(uleb()?);
+                            import.ordinal = ordinal.map_err(|_| Wrong("bind opcodes: no such ordinal"))?;
+                        }
+                        // Zero, or a small negative number whose high bits are left out.
+                        0x30 => import.ordinal = if immediate == 0 { 0 } else { i32::from((immediate | 0xf0) as i8) },
+                        _ => {
+                            import.flags = immediate;
+                            import.name = cursor.c_str().ok_or(CUT)?;
+                            self.named = true;
+                        }
+                    }
+                    self.used = false;
+                    continue;
+                }
+                0x50 => {
+                    head.kind = immediate;
+                    continue;
+                }
+                0x60 => {
+                    self.addend = cursor.sleb128().ok_or(CUT)?;
+                    continue;
+                }
+                0x70 => {
+                    head.segment(immediate, uleb()?)?;
+                    continue;
+                }
+                0x80 => {
+                    head.at = head.at.wrapping_add(uleb()?);
+                    continue;
+                }
+                0x90 => (1, 0),
+                0xa0 => (1, uleb()?),
+                0xb0 => (1, u64::from(immediate) * POINTER),
+                0xc0 => (uleb()?, uleb()?),
+                0xd0 => return Err(THREADED),
+                _ => return Err(Wrong("bind opcodes: an unknown one")),
+            };
+            if !self.named {
+                return Err(Wrong("bind opcodes: a bind before any symbol"));
+            }
+            if count == 0 {
+                continue;
+            }
+            if !std::mem::replace(&mut self.used, true) {
+                let more = self.numbers.checked_add(1);
+                self.numbers = more.ok_or(Wrong("bind opcodes: too many symbols"))?;
+            }
+            let run = head.run(count, skip)?;
+            let import = ImportId { symbol: self.numbers - 1, class: import.stream.class() };
+            return Ok(Some(Bind { run, import, addend: self.addend }));
         }
     }
 }
+
+/// What is wrong with a stream of opcodes: small, since every operation may return it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wrong(&'static str);
+
+const THREADED: Wrong = Wrong("BIND_OPCODE_THREADED");

@@ -3,10 +3,12 @@
 use super::Tables;
 use super::chained::Imports;
 use super::exports::{Entry, Target, Trie};
+use super::opcodes::Binds;
 use crate::addr::{VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::ErrorKind;
 use crate::plan::{Binding, Export, Found, Leads, LoadPlan, Near};
+use crate::room;
 use crate::symbol::{Class, SymbolKind};
 
 /// Where an import is listed.
@@ -131,12 +133,12 @@ impl<'a> SymbolTable<'a> {
     /// Tables that contradict themselves.
     pub fn from_file(plan: &LoadPlan, tables: &Tables, file: &'a [u8]) -> Result<SymbolTable<'a>, ErrorKind> {
         let mut listed: Vec<Import<'a>> = Vec::new();
-        super::binds::<ErrorKind>(tables, file, |bind| {
-            if bind.number as usize == listed.len() {
-                listed.push(bind.import);
+        let mut binds = Binds::new(tables, file);
+        while let Some(bind) = binds.next()? {
+            if bind.import.symbol as usize == listed.len() {
+                room::push(&mut listed, binds.import())?;
             }
-            Ok(())
-        })?;
+        }
         let code = plan.regions.iter().filter(|region| region.prot.execute).map(|region| region.vm).collect();
         let trie = Trie::new(super::slice(file, tables.exports), tables.header);
         Ok(SymbolTable {

@@ -4,7 +4,7 @@
 //! in `writable` are mapped readable and writable until [`HostMemory::seal`] shrinks them. Every store is checked
 //! against them, so no fixup can reach text, read-only data or anything outside the image.
 
-use super::{Memory, NotWritable};
+use super::{Memory, NotWritable, Window};
 use crate::addr::{Bias, RunAddr, VmAddr, VmRange};
 use crate::error::ErrorKind;
 use crate::link::FileBytes;
@@ -245,5 +245,14 @@ impl Memory for HostMemory {
         // SAFETY: as above, for four bytes.
         unsafe { place.cast::<u32>().write_unaligned(value) };
         Ok(())
+    }
+
+    fn window(&mut self, range: VmRange) -> Option<Window<'_>> {
+        let bias = self.bias();
+        let at = self.place(range.start, range.size).ok()?;
+        // SAFETY: `place` checked that the range lies in one writable range of this image, which is mapped readable and
+        // writable; the slice borrows the memory as a whole, and no code that could refer to it has run.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(at, range.size as usize) };
+        Some(Window { bytes, bias })
     }
 }

@@ -6,7 +6,7 @@ mod scratch;
 pub(crate) use host::HostMemory;
 pub use scratch::Scratch;
 
-use crate::addr::{Bias, VmAddr};
+use crate::addr::{Bias, RunAddr, VmAddr, VmRange};
 
 /// What relocation writes to.
 pub trait Memory {
@@ -24,6 +24,49 @@ pub trait Memory {
     /// # Errors
     /// As [`Memory::store_u64`].
     fn store_u32(&mut self, at: VmAddr, value: u32) -> Result<(), NotWritable>;
+
+    /// The bytes of `range`, to be written by whoever has many stores for it; `None` unless all of it lies in one
+    /// writable region. Stores one by one may take its place.
+    fn window(&mut self, range: VmRange) -> Option<Window<'_>> {
+        let _ = range;
+        None
+    }
+}
+
+/// A range of memory that was found writable once, for all stores to it.
+#[derive(Debug)]
+pub struct Window<'m> {
+    bytes: &'m mut [u8],
+    bias: Bias,
+}
+
+impl Window<'_> {
+    /// Stores an address in the eight bytes at `offset`; `false` outside the window.
+    #[inline]
+    pub fn store(&mut self, offset: usize, value: RunAddr) -> bool {
+        let place = offset.checked_add(8).and_then(|end| self.bytes.get_mut(offset..end));
+        let Some(place) = place else { return false };
+        place.copy_from_slice(&value.0.to_le_bytes());
+        true
+    }
+
+    /// Stores the run-time address of `target` in the eight bytes at `offset`; `false` outside the window.
+    #[inline]
+    pub fn rebase(&mut self, offset: usize, target: VmAddr) -> bool {
+        self.store(offset, target + self.bias)
+    }
+
+    /// Stores the run-time addresses of little-endian `targets`, one after the other from `offset` on; `false` outside
+    /// the window.
+    #[inline]
+    pub fn rebase_all(&mut self, offset: usize, targets: &[[u8; 8]]) -> bool {
+        let end = offset.checked_add(size_of_val(targets));
+        let Some(places) = end.and_then(|end| self.bytes.get_mut(offset..end)) else { return false };
+        for (place, target) in places.as_chunks_mut().0.iter_mut().zip(targets) {
+            *place = (VmAddr(u64::from_le_bytes(*target)) + self.bias).0.to_le_bytes();
+        }
+        true
+    }
 }
 
 /// A place that is not all in one writable region. Says no more, since half a million stores return it in a register.

@@ -1,6 +1,6 @@
 //! A rehearsal: relocates into a buffer, never touching the process. Works for any machine.
 
-use super::{Memory, NotWritable};
+use super::{Memory, NotWritable, Window};
 use crate::addr::{Bias, VmAddr, VmRange};
 use crate::error::ErrorKind;
 use crate::plan::LoadPlan;
@@ -13,6 +13,8 @@ pub struct Scratch {
     span: VmRange,
     bias: Bias,
     writable: Vec<VmRange>,
+    /// The writable range that the last store hit: stores come in runs.
+    current: VmRange,
 }
 
 impl Scratch {
@@ -31,7 +33,7 @@ impl Scratch {
             place.ok_or_else(outside)?.copy_from_slice(content);
         }
         let writable = plan.regions.iter().filter(|region| region.prot.write).map(|region| region.vm).collect();
-        Ok(Scratch { bytes, span: plan.span, bias, writable })
+        Ok(Scratch { bytes, span: plan.span, bias, writable, current: VmRange::default() })
     }
 
     /// The bytes at `range`, as relocated so far.
@@ -43,9 +45,11 @@ impl Scratch {
         self.bytes.get(start..start + range.size as usize)
     }
 
+    #[inline]
     fn place(&mut self, at: VmAddr, size: u64) -> Result<&mut [u8], NotWritable> {
-        if !self.writable.iter().any(|range| range.holds(at, size)) {
-            return Err(NotWritable);
+        if !self.current.holds(at, size) {
+            let hit = self.writable.iter().find(|range| range.holds(at, size));
+            self.current = *hit.ok_or(NotWritable)?;
         }
         let start = (at.0 - self.span.start.0) as usize;
         Ok(&mut self.bytes[start..start + size as usize])
@@ -53,17 +57,26 @@ impl Scratch {
 }
 
 impl Memory for Scratch {
+    #[inline]
     fn bias(&self) -> Bias {
         self.bias
     }
 
+    #[inline]
     fn store_u64(&mut self, at: VmAddr, value: u64) -> Result<(), NotWritable> {
         self.place(at, 8)?.copy_from_slice(&value.to_le_bytes());
         Ok(())
     }
 
+    #[inline]
     fn store_u32(&mut self, at: VmAddr, value: u32) -> Result<(), NotWritable> {
         self.place(at, 4)?.copy_from_slice(&value.to_le_bytes());
         Ok(())
+    }
+
+    fn window(&mut self, range: VmRange) -> Option<Window<'_>> {
+        let bias = self.bias;
+        let bytes = self.place(range.start, range.size).ok()?;
+        Some(Window { bytes, bias })
     }
 }

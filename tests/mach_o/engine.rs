@@ -1,9 +1,9 @@
 //! Fixups applied into a buffer, for every processor, byte for byte against those that another library reads.
 
 use sideload::ErrorKind;
-use sideload::addr::{Bias, RunAddr};
+use sideload::addr::{Bias, RunAddr, VmAddr};
 use sideload::link::Bindings;
-use sideload::memory::Scratch;
+use sideload::memory::{Memory, NotWritable, Scratch};
 use sideload::plan::{LoadPlan, Tables, TlsModel};
 use sideload::relocate::{Addresses, ThreadLocals, relocate};
 use sideload::symbol::{Definition, ModuleId, Provider};
@@ -36,6 +36,37 @@ const KEY: u64 = 0x77;
 
 fn locals(_: Provider, _: TlsModel) -> Result<ThreadLocals, ErrorKind> {
     Ok(ThreadLocals { module: Some(KEY), offset: None })
+}
+
+/// Takes stores one by one.
+struct Narrow(Scratch);
+
+impl Memory for Narrow {
+    fn bias(&self) -> Bias {
+        self.0.bias()
+    }
+
+    fn store_u64(&mut self, at: VmAddr, value: u64) -> Result<(), NotWritable> {
+        self.0.store_u64(at, value)
+    }
+
+    fn store_u32(&mut self, at: VmAddr, value: u32) -> Result<(), NotWritable> {
+        self.0.store_u32(at, value)
+    }
+}
+
+/// What most images do not have is left to stores one by one, so both ways have to be right.
+#[test]
+fn stores_one_by_one_come_to_the_same() {
+    for (name, bytes, arch) in crate::images() {
+        let plan = crate::plan(&name, &bytes, arch);
+        let (bindings, addresses) = bindings(&plan, &bytes);
+        let mut wide = Scratch::new(&plan, &bytes, Bias(BIAS)).expect("a small image");
+        let mut narrow = Narrow(wide.clone());
+        relocate(ModuleId(0), &plan, &bytes, &bindings, &addresses, &mut wide).expect("relocates");
+        relocate(ModuleId(0), &plan, &bytes, &bindings, &addresses, &mut narrow).expect("relocates");
+        assert!(wide.bytes(plan.span) == narrow.0.bytes(plan.span), "{name} {arch}");
+    }
 }
 
 /// The address that stands for a symbol.

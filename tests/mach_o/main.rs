@@ -7,6 +7,7 @@ mod edited;
 mod engine;
 mod golden;
 mod other;
+mod resident;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;
