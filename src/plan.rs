@@ -6,12 +6,12 @@
 //! [`LoadPlan::symbols`] borrow them again from the bytes.
 
 mod symbols;
+mod visitor;
 
-use crate::addr::{FileRange, RunAddr, VmAddr, VmRange};
+use crate::addr::{FileRange, VmAddr, VmRange};
 use crate::elf;
 use crate::error::{Error, ErrorKind};
 use crate::macho;
-use crate::memory::Window;
 use crate::symbol::ImportId;
 
 /// What loading one image will do.
@@ -292,6 +292,7 @@ pub enum Tables {
 pub use elf::symbols::{Filter, Found, NeededVersion, Query, SymbolTable as ScopedSymbols};
 pub use macho::symbols::{Exported, Import, Level, Stream, SymbolTable as TwoLevelSymbols};
 pub use symbols::{Binding, Export, Leads, Near, Symbols};
+pub use visitor::Visitor;
 
 /// One change that relocation makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -396,36 +397,6 @@ pub enum TlsModel {
     ThreadOffset,
     /// A descriptor of two words (TLSDESC).
     Descriptor,
-}
-
-/// What visits the fixups of an image: any function of one, or what can also take many at once.
-pub trait Visitor<E> {
-    /// Takes one fixup.
-    ///
-    /// # Errors
-    /// Whatever ends the visit.
-    fn fixup(&mut self, fixup: Fixup) -> Result<(), E>;
-
-    /// Where rebases within `range` may be stored at once instead of being passed one by one; `None` where they may not.
-    /// Signed pointers to the image itself are rebases there.
-    fn window(&mut self, range: VmRange) -> Option<Window<'_>> {
-        let _ = range;
-        None
-    }
-
-    /// What a bind of the import stores if it adds nothing, where it is no more than that: then binds, too, may be stored
-    /// in a window.
-    fn value(&self, import: ImportId) -> Option<RunAddr> {
-        let _ = import;
-        None
-    }
-}
-
-impl<E, F: FnMut(Fixup) -> Result<(), E>> Visitor<E> for F {
-    #[inline]
-    fn fixup(&mut self, fixup: Fixup) -> Result<(), E> {
-        self(fixup)
-    }
 }
 
 impl LoadPlan {

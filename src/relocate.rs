@@ -140,7 +140,7 @@ impl<M: Memory> Visitor<Box<ErrorKind>> for Stores<'_, '_, M> {
         let addresses = self.rest.addresses;
         match self.rest.bindings.get(import) {
             Definition::At { kind: SymbolKind::Absolute, vm, .. } => Some(RunAddr(vm.0)),
-            Definition::At { kind: SymbolKind::Ifunc, .. } | Definition::Unused => None,
+            Definition::At { kind: SymbolKind::Ifunc, .. } | Definition::Unused | Definition::Kept => None,
             Definition::At { provider, vm, .. } => Some(vm + addresses.bias(provider)),
             Definition::Supplied(index) => addresses.supplied.get(index as usize).copied(),
             Definition::WeakNull => Some(RunAddr(0)),

@@ -195,7 +195,7 @@ fn rebases<E: From<ErrorKind>>(
     visitor: &mut impl Visitor<E>,
 ) -> Result<(), E> {
     let mut runs = opcodes::Rebases::new(tables, file);
-    let mut next = runs.next()?;
+    let mut next = runs.next_run()?;
     while let Some(run) = next {
         let outside = || ErrorKind::malformed("rebase opcodes: outside every segment", Place::Vm(run.place));
         let region = plan.region(run.place, 8).ok_or_else(outside)?;
@@ -211,7 +211,7 @@ fn rebases<E: From<ErrorKind>>(
         let Some(run) = next else { return Ok(()) };
         if region.vm.holds(run.place, 8) {
             one_by_one(run, plan, file, visitor)?;
-            next = runs.next()?;
+            next = runs.next_run()?;
         }
     }
     Ok(())
@@ -258,7 +258,7 @@ fn binds<E: From<ErrorKind>>(
     visitor: &mut impl Visitor<E>,
 ) -> Result<(), E> {
     let mut binds = Binds::new(tables, file);
-    let mut next = binds.next()?;
+    let mut next = binds.next_bind()?;
     while let Some(first) = next {
         let region = plan.region(first.run.place, 8).map(Region::file_backed).unwrap_or_default();
         if let Some(value) = visitor.value(first.import)
@@ -280,7 +280,7 @@ fn binds<E: From<ErrorKind>>(
         if bind.import == first.import {
             let kind = FixupKind::Bind { import: Some(bind.import), addend: bind.addend, form: Form::Abs64 };
             bind.run.places().try_for_each(|place| visitor.fixup(Fixup { place, kind }))?;
-            next = binds.next()?;
+            next = binds.next_bind()?;
         } else {
             next = Some(bind);
         }
@@ -301,7 +301,7 @@ pub fn imports<E: From<ErrorKind>>(
     (0..chained.len()).try_for_each(|symbol| each(ImportId { symbol, class: Class::Data }))?;
     let mut next = 0;
     let mut binds = Binds::new(tables, file);
-    while let Some(bind) = binds.next()? {
+    while let Some(bind) = binds.next_bind()? {
         if bind.import.symbol >= next {
             next = bind.import.symbol + 1;
             each(bind.import)?;

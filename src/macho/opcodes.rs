@@ -90,7 +90,7 @@ impl<'t, 'a> Rebases<'t, 'a> {
     ///
     /// # Errors
     /// Opcodes that are unknown or end inside an operand, or a segment that does not exist.
-    pub fn next(&mut self) -> Result<Option<Run>, ErrorKind> {
+    pub fn next_run(&mut self) -> Result<Option<Run>, ErrorKind> {
         self.advance().map_err(|wrong| self.error(wrong))
     }
 
@@ -100,7 +100,7 @@ impl<'t, 'a> Rebases<'t, 'a> {
         ErrorKind::malformed(what, Place::File(FileOffset(self.head.tables.rebase.start.0 + self.cursor.at)))
     }
 
-    /// As [`Rebases::next`], and always inlined, for the one loop that loading spends its time in.
+    /// As [`Rebases::next_run`], and always inlined, for the one loop that loading spends its time in.
     #[inline(always)]
     pub(super) fn advance(&mut self) -> Result<Option<Run>, Wrong> {
         const CUT: Wrong = Wrong("rebase opcodes: end inside an operand");
@@ -186,8 +186,8 @@ impl<'t, 'a> Binds<'t, 'a> {
     /// The next binds; none after the last.
     ///
     /// # Errors
-    /// As [`Rebases::next`]; a bind before any symbol was named, or `BIND_OPCODE_THREADED`.
-    pub fn next(&mut self) -> Result<Option<Bind>, ErrorKind> {
+    /// As [`Rebases::next_run`]; a bind before any symbol was named, or `BIND_OPCODE_THREADED`.
+    pub fn next_bind(&mut self) -> Result<Option<Bind>, ErrorKind> {
         self.advance().map_err(|wrong| self.error(wrong))
     }
 
@@ -224,7 +224,7 @@ impl<'t, 'a> Binds<'t, 'a> {
         (self.named, self.used, self.addend) = (false, false, 0);
     }
 
-    /// As [`Binds::next`], and always inlined, for the one loop that loading spends its time in.
+    /// As [`Binds::next_bind`], and always inlined, for the one loop that loading spends its time in.
     #[inline(always)]
     pub(super) fn advance(&mut self) -> Result<Option<Bind>, Wrong> {
         const CUT: Wrong = Wrong("bind opcodes: end inside an operand");

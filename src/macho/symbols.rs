@@ -134,7 +134,7 @@ impl<'a> SymbolTable<'a> {
     pub fn from_file(plan: &LoadPlan, tables: &Tables, file: &'a [u8]) -> Result<SymbolTable<'a>, ErrorKind> {
         let mut listed: Vec<Import<'a>> = Vec::new();
         let mut binds = Binds::new(tables, file);
-        while let Some(bind) = binds.next()? {
+        while let Some(bind) = binds.next_bind()? {
             if bind.import.symbol as usize == listed.len() {
                 room::push(&mut listed, binds.import())?;
             }

@@ -1,0 +1,36 @@
+//! Who takes the fixups of a plan.
+
+use super::Fixup;
+use crate::addr::{RunAddr, VmRange};
+use crate::memory::Window;
+use crate::symbol::ImportId;
+
+/// What visits the fixups of an image: any function of one, or what can also take many at once.
+pub trait Visitor<E> {
+    /// Takes one fixup.
+    ///
+    /// # Errors
+    /// Whatever ends the visit.
+    fn fixup(&mut self, fixup: Fixup) -> Result<(), E>;
+
+    /// Where rebases within `range` may be stored at once instead of being passed one by one; `None` where they may not.
+    /// Signed pointers to the image itself are rebases there.
+    fn window(&mut self, range: VmRange) -> Option<Window<'_>> {
+        let _ = range;
+        None
+    }
+
+    /// What a bind of the import stores if it adds nothing, where it is no more than that: then binds, too, may be stored
+    /// in a window.
+    fn value(&self, import: ImportId) -> Option<RunAddr> {
+        let _ = import;
+        None
+    }
+}
+
+impl<E, F: FnMut(Fixup) -> Result<(), E>> Visitor<E> for F {
+    #[inline]
+    fn fixup(&mut self, fixup: Fixup) -> Result<(), E> {
+        self(fixup)
+    }
+}
