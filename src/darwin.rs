@@ -58,6 +58,12 @@ pub const OURS: &[&[u8]] = &[
     b"_pthread_once",
     b"_pthread_key_create",
     b"_pthread_threadid_np",
+    b"_dispatch_semaphore_create",
+    b"_dispatch_semaphore_signal",
+    b"_dispatch_semaphore_wait",
+    b"_dispatch_retain",
+    b"_dispatch_release",
+    b"_dispatch_time",
     b"_dlopen",
     b"_dlsym",
 ];

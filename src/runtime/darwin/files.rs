@@ -106,7 +106,7 @@ unsafe extern "C" fn clock(id: c_int, time: *mut libc::timespec) -> c_int {
 }
 
 /// `mach_absolute_time`, in nanoseconds.
-extern "C" fn nanoseconds() -> u64 {
+pub(super) extern "C" fn nanoseconds() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a place for the answer.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
