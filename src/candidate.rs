@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 /// A file that is about to be loaded: [`Loader::vet`](crate::Loader::vet). Nothing of it is mapped for running yet.
 #[derive(Debug)]
 pub struct Candidate<'a> {
-    module: &'a LinkedModule,
+    pub(crate) module: &'a LinkedModule,
     bytes: &'a [u8],
     plugin: OnceLock<Option<(String, String)>>,
 }

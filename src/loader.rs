@@ -412,14 +412,20 @@ impl Link {
         Mapped::new(self.admit()?)
     }
 
+    /// The files that [`Loader::vet`] is asked about before anything of the group is mapped: in load order, the root
+    /// first.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
+        let new = self.linked.plan.modules.iter().zip(self.linked.files.iter().map(|file| &*file.bytes));
+        let root = self.root_file().filter(|_| matches!(self.linked.plan.root, Provider::Loaded(_)));
+        new.chain(root).map(|(module, bytes)| Candidate::new(module, bytes))
+    }
+
     /// Asks who was appointed to decide about each file.
     fn vet(&self) -> Result<(), Error> {
         let Some(vet) = &self.loader.vet else { return Ok(()) };
-        let new = self.linked.plan.modules.iter().zip(self.linked.files.iter().map(|file| &*file.bytes));
-        let root = self.root_file().filter(|_| matches!(self.linked.plan.root, Provider::Loaded(_)));
-        for (module, bytes) in new.chain(root) {
-            let vetted = vet(&Candidate::new(module, bytes));
-            vetted.map_err(|reason| ErrorKind::Untrusted { reason }.at(&module.name, Stage::Admit))?;
+        for candidate in self.candidates() {
+            let refused = |reason| ErrorKind::Untrusted { reason }.at(&candidate.module.name, Stage::Admit);
+            vet(&candidate).map_err(refused)?;
         }
         Ok(())
     }

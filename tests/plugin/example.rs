@@ -6,6 +6,20 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
+fn the_same_plugins_are_linked_in_from_a_list_that_is_generated() {
+    let target = target_folder();
+    cargo(env!("CARGO"), &["build", "-q", "-p", "linked-example"], &target);
+    let program = target.join("debug/linked-example");
+    let output = Command::new(&program).output().expect("it was just built");
+    let expected = "circle-example: a circle of radius 2 has the area 12.57\n\
+                    square-example: a square of side 2 has the area 4.00\n\
+                    PROGRAM: lookup: make is `fn(f32) -> Box<dyn shapes_example::Shape>`, not \
+                    `fn(f64) -> Box<dyn shapes_example::Shape>`: argument 1 is f32, not f64\n";
+    let said = String::from_utf8_lossy(&output.stdout).replace(program.to_str().expect("text"), "PROGRAM");
+    assert_eq!(said, expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn the_example_opens_what_fits_and_explains_what_does_not() {
     let target = target_folder();
     let plugins = ["-p", "circle-example", "-p", "square-example", "-p", "wrong-type-example"];

@@ -21,6 +21,10 @@ pub(crate) enum Failure {
     Refused(sideload::Error),
     /// Debug information or a sidecar cannot be read.
     Abi(sideload_abi::Error),
+    /// A file is not what it should be.
+    Malformed { path: String, what: String },
+    /// No list of plugins can be written.
+    Static(sideload_static::Error),
     /// A file cannot be read or written.
     File { path: String, error: io::Error },
     /// Opening and unloading has left something behind.
@@ -34,6 +38,10 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn file(path: &Path, error: io::Error) -> Failure {
         Failure::File { path: path.display().to_string(), error }
+    }
+
+    pub(crate) fn malformed(path: &Path, what: impl fmt::Display) -> Failure {
+        Failure::Malformed { path: path.display().to_string(), what: what.to_string() }
     }
 
     /// Tells the user, and picks the exit status.
@@ -52,6 +60,8 @@ impl fmt::Display for Failure {
         match self {
             Failure::Refused(error) => write!(f, "{error}"),
             Failure::Abi(error) => write!(f, "{error}"),
+            Failure::Malformed { path, what } => write!(f, "{path}: {what}"),
+            Failure::Static(error) => write!(f, "{error}"),
             Failure::File { path, error } => write!(f, "{path}: {error}"),
             Failure::Left { path, before, after } => {
                 write!(f, "{path}: held after the first round: {before:?}; after the last: {after:?}")
@@ -71,6 +81,12 @@ impl From<sideload::Error> for Failure {
 impl From<sideload_abi::Error> for Failure {
     fn from(error: sideload_abi::Error) -> Failure {
         Failure::Abi(error)
+    }
+}
+
+impl From<sideload_static::Error> for Failure {
+    fn from(error: sideload_static::Error) -> Failure {
+        Failure::Static(error)
     }
 }
 

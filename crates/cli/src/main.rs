@@ -13,9 +13,12 @@ mod load;
 mod locate;
 mod open;
 mod plan;
+mod sign;
+mod statics;
 mod sweep;
 mod symbols;
 mod value;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use sideload::StaticTls;
@@ -45,6 +48,8 @@ Examples:
   sideload plan /usr/lib/x86_64-linux-gnu/libz.so.1 --fixups
   sideload sweep /usr/lib/x86_64-linux-gnu --tsv result.tsv
   sideload abi diff libfoo.so.1.2 libfoo.so.1.3
+  sideload sign libgreeter.so --key release.key
+  sideload verify libgreeter.so --policy plugins.toml
 
 Exit status: 0 fine; 1 a file is refused, does not resolve or does not open; 2 usage.";
 
@@ -57,6 +62,9 @@ enum Verb {
     Link(link::Arguments),
     Sweep(sweep::Arguments),
     Abi(abi::Arguments),
+    Sign(sign::Arguments),
+    Verify(verify::Arguments),
+    Static(statics::Arguments),
     /// Opens one file and leaves word of it to its parent.
     #[command(name = sweep::OPENER, hide = true)]
     SweepOpener(sweep::OpenerArguments),
@@ -73,6 +81,9 @@ fn main() -> ExitCode {
         Verb::Plan(arguments) => plan::run(&arguments),
         Verb::Link(arguments) => link::run(&arguments),
         Verb::Abi(arguments) => abi::run(&arguments),
+        Verb::Sign(arguments) => sign::run(&arguments),
+        Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Static(arguments) => statics::run(&arguments),
         Verb::Sweep(arguments) => sweep::run(&arguments),
         Verb::SweepOpener(arguments) => sweep::run_opener(&arguments),
     };

@@ -94,10 +94,18 @@ impl Policy {
     /// # Errors
     /// The rule that refuses it, or why no rule allows it.
     pub fn admit(&self, candidate: &Candidate<'_>) -> Result<(), String> {
+        self.decide(candidate).map(drop)
+    }
+
+    /// The number of the rule that allows a file, counted from 1.
+    ///
+    /// # Errors
+    /// As [`Policy::admit`].
+    pub fn decide(&self, candidate: &Candidate<'_>) -> Result<usize, String> {
         let mut reasons = String::new();
         for (number, rule) in (1..).zip(&self.rules) {
             match (rule.matches(candidate), rule.action) {
-                (Ok(()), Action::Allow) => return Ok(()),
+                (Ok(()), Action::Allow) => return Ok(number),
                 (Ok(()), Action::Deny) => return Err(format!("rule {number} denies it")),
                 (Err(reason), Action::Allow) => {
                     let _ = write!(reasons, "\n  rule {number}: {reason}");

@@ -25,3 +25,5 @@ pub fn make(size: f64) -> Box<dyn Shape> {
     MADE.fetch_add(1, Ordering::Relaxed);
     Box::new(Circle(size))
 }
+
+sideload::plugin!(pub PLUGIN: MADE, make);

@@ -28,3 +28,5 @@ fn start() -> Result<(), String> {
         Err(_) => Ok(()),
     }
 }
+
+sideload::plugin!(pub PLUGIN: make, start);

@@ -19,3 +19,5 @@ impl Shape for Dot {
 pub fn make(_size: f32) -> Box<dyn Shape> {
     Box::new(Dot)
 }
+
+sideload::plugin!(pub PLUGIN: make);
