@@ -167,8 +167,7 @@ impl Library {
     pub unsafe fn get<T>(&self, name: impl SymbolName) -> Result<Symbol<'_, T>, Error> {
         let name = name.bytes();
         // SAFETY: the caller's promise is the same.
-        unsafe { self.lookup(&Query::by_name(name)) }
-            .map_or_else(|| Err(self.missing(name, None)), |at| Ok(Symbol::of(at)))
+        unsafe { self.default(name) }.map_or_else(|| Err(self.missing(name, None)), |at| Ok(Symbol::of(at)))
     }
 
     /// Looks a given version of a symbol up (`dlvsym`).
@@ -239,6 +238,15 @@ impl Library {
         &self.root.0
     }
 
+    /// The default version of a name: not inlined into each caller, which have little use for some hundred instructions.
+    ///
+    /// # Safety
+    /// As [`Library::lookup`].
+    unsafe fn default(&self, name: &[u8]) -> Option<RunAddr> {
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.lookup(&Query::by_name(name)) }
+    }
+
     /// # Safety
     /// The resolver of an indirect function runs.
     #[inline]
@@ -299,7 +307,7 @@ impl Member {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, query: &Query<'_>) -> Option<Found> {
         match self {
             Member::Ours(instance) => instance.symbols.find(query),
@@ -318,15 +326,14 @@ impl Member {
     /// The resolver of an indirect function runs.
     #[inline]
     pub(crate) unsafe fn address(&self, query: &Query<'_>) -> Option<RunAddr> {
-        let found = self.find(query)?;
-        if found.unique
-            && let Some((first, found)) = Member::first_unique(query)
-        {
-            // SAFETY: as below.
-            return unsafe { first.run_time_address(&found) };
+        // By reference: to copy what was written field by field a moment ago has to wait until it is in the cache.
+        let Some(found) = &self.find(query) else { return None };
+        if found.unique {
+            // SAFETY: the caller allows a resolver to run.
+            return unsafe { self.unique_address(query, found) };
         }
         // SAFETY: the caller allows a resolver to run.
-        unsafe { self.run_time_address(&found) }
+        unsafe { self.run_time_address(found) }
     }
 
     /// # Safety
@@ -351,8 +358,21 @@ impl Member {
         }
     }
 
-    /// The one definition of a unique symbol that counts: the host's, or that of the image that was loaded first.
+    /// Where the one definition of a unique symbol is that counts; `found` is this image's.
+    ///
+    /// # Safety
+    /// As [`Member::address`].
     #[cold]
+    unsafe fn unique_address(&self, query: &Query<'_>, found: &Found) -> Option<RunAddr> {
+        match Member::first_unique(query) {
+            // SAFETY: the caller's promise is the same.
+            Some((first, found)) => unsafe { first.run_time_address(&found) },
+            // SAFETY: as above.
+            None => unsafe { self.run_time_address(found) },
+        }
+    }
+
+    /// The host's definition of a unique symbol, or that of the image that was loaded first.
     fn first_unique(query: &Query<'_>) -> Option<(Member, Found)> {
         let host = host::images().ok()?;
         let host = host.images.iter().map(|image| Member::Host(Arc::clone(image))).collect::<Vec<_>>();

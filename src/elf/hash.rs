@@ -40,8 +40,7 @@ pub(super) fn sysv_hash(name: &[u8]) -> u32 {
 /// `DT_GNU_HASH`: header { nbuckets, symoffset, bloom words, bloom shift }, bloom filter, buckets, chains.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GnuHash<'a> {
-    bloom: &'a [[u8; 8]],
-    bloom_shift: u32,
+    filter: Filter<'a>,
     first_symbol: u32,
     buckets: &'a [[u8; 4]],
     /// One word a symbol from `first_symbol` on: its hash, with bit 0 set on the last one of a bucket.
@@ -59,8 +58,7 @@ impl<'a> GnuHash<'a> {
         let bloom_size = u64::from(bloom_words) * 8;
         let bucket_size = u64::from(buckets) * 4;
         Some(GnuHash {
-            bloom: bytes.slice(16, bloom_size)?.as_chunks().0,
-            bloom_shift,
+            filter: Filter::new(bytes.slice(16, bloom_size)?.as_chunks().0, bloom_shift),
             first_symbol,
             buckets: bytes.slice(16 + bloom_size, bucket_size)?.as_chunks().0,
             chains: bytes.from(16 + bloom_size + bucket_size)?.as_chunks().0,
@@ -69,7 +67,7 @@ impl<'a> GnuHash<'a> {
 
     #[inline]
     pub(super) fn filter(&self) -> Filter<'a> {
-        Filter::new(self.bloom, self.bloom_shift)
+        self.filter
     }
 
     /// The hash of a symbol's name but for bit 0, which marks the end of its chain.
@@ -88,20 +86,20 @@ impl<'a> GnuHash<'a> {
     /// searches several tables has asked all of theirs first.
     #[inline]
     pub(super) fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
-        let bucket = u32::from_le_bytes(self.buckets[bucket_of(hash, self.buckets.len())]);
-        let mut at = bucket.checked_sub(self.first_symbol)?;
-        loop {
-            let word = u32::from_le_bytes(*self.chains.get(at as usize)?);
+        let first = u32::from_le_bytes(self.buckets[bucket_of(hash, self.buckets.len())]);
+        let chain = self.chains.get(first.checked_sub(self.first_symbol)? as usize..)?;
+        for (at, &word) in chain.iter().enumerate() {
+            let word = u32::from_le_bytes(word);
             if word | 1 == hash | 1
-                && let Some(found) = accept(at.checked_add(self.first_symbol)?)
+                && let Some(found) = accept(first.checked_add(at as u32)?)
             {
                 return Some(found);
             }
             if word & 1 == 1 {
-                return None;
+                break;
             }
-            at += 1;
         }
+        None
     }
 
     /// How many symbols there are: the end of the chain of the highest bucket.
@@ -131,7 +129,6 @@ pub struct Filter<'a> {
 impl<'a> Filter<'a> {
     /// `words` must be a power of two of words. Without a shift both bits are the same, and bit 0 of a hash decides
     /// them: no linker makes such a filter, so it is one that lets everything pass.
-    #[inline]
     fn new(words: &'a [[u8; 8]], shift: u32) -> Filter<'a> {
         if shift == 0 { Filter { words: &[[0xff; 8]], shift: 1 } } else { Filter { words, shift } }
     }

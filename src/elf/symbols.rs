@@ -91,8 +91,25 @@ impl Symbol {
         vm.0.checked_sub(self.value).is_some_and(|offset| offset < self.size.max(1))
     }
 
+    /// Whether it is what most definitions are: a function or data at a place in the image, that others may use and may
+    /// take the place of.
+    #[inline]
+    fn is_plain(self) -> bool {
+        let section = u32::from(self.section);
+        matches!(self.info, GLOBAL_FUNC | WEAK_FUNC | GLOBAL_OBJECT | WEAK_OBJECT)
+            && self.visibility() == STV_DEFAULT
+            && self.value != 0
+            && section != SHN_UNDEF
+            && section != SHN_ABS
+    }
+
     /// Whether a lookup from outside may end here (glibc `do_lookup_x`).
+    #[inline]
     fn is_visible(self, class: Class) -> bool {
+        self.is_plain() || self.is_visible_though_not_plain(class)
+    }
+
+    fn is_visible_though_not_plain(self, class: Class) -> bool {
         let found = matches!(self.bind(), STB_GLOBAL | STB_WEAK | STB_GNU_UNIQUE)
             && matches!(self.visibility(), STV_DEFAULT | STV_PROTECTED);
         let sort = matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC);
@@ -315,18 +332,27 @@ impl<'a> SymbolTable<'a> {
     /// The same, where the filter is known to let the name pass.
     #[inline]
     pub fn find_unfiltered(&self, query: &Query<'_>) -> Option<Found> {
-        let mut fallback = Fallback { symbol: None, count: 0 };
-        let accept = |index: u32| self.accepts(index, query, &mut fallback);
-        let found = match (&self.gnu, &self.sysv) {
-            (Some(gnu), _) => gnu.find(query.gnu_hash, accept),
-            (None, Some(sysv)) => sysv.find(sysv_hash(query.name), accept),
-            (None, None) => None,
-        };
-        let index = found.or(fallback.symbol.filter(|_| fallback.count == 1))?;
+        let index = self.index_of(query)?;
         Some(self.symbol(index)?.found(index))
     }
 
-    #[inline]
+    /// The row that [`SymbolTable::find`] finds: a number, since what is returned in registers need not be copied.
+    fn index_of(&self, query: &Query<'_>) -> Option<u32> {
+        let mut fallback = Fallback { symbol: None, count: 0 };
+        let found = match &self.gnu {
+            Some(gnu) => gnu.find(query.gnu_hash, |index| self.accepts(index, query, &mut fallback)),
+            None => self.find_by_sysv(query, &mut fallback),
+        };
+        found.or(fallback.symbol.filter(|_| fallback.count == 1))
+    }
+
+    #[cold]
+    fn find_by_sysv(&self, query: &Query<'_>, fallback: &mut Fallback) -> Option<u32> {
+        self.sysv.as_ref()?.find(sysv_hash(query.name), |index| self.accepts(index, query, fallback))
+    }
+
+    /// Not inlined: a loop over a chain that has all of this in it saves and restores more than it computes.
+    #[inline(never)]
     fn accepts(&self, index: u32, query: &Query<'_>, fallback: &mut Fallback) -> Option<u32> {
         let symbol = self.symbol(index)?;
         if !symbol.is_visible(query.class) || !self.strings.c_str_is(u64::from(symbol.name), query.name) {
@@ -360,16 +386,8 @@ impl<'a> SymbolTable<'a> {
     /// a definition with a place in the image, that others may use and may take the place of.
     #[inline]
     pub fn plain(&self, index: u32) -> Option<(Found, u32)> {
-        let symbol = self.symbol(index)?;
-        let kind = match symbol.info {
-            GLOBAL_FUNC | WEAK_FUNC => SymbolKind::Code,
-            GLOBAL_OBJECT | WEAK_OBJECT => SymbolKind::Data,
-            _ => return None,
-        };
-        let section = u32::from(symbol.section);
-        if symbol.visibility() != STV_DEFAULT || symbol.value == 0 || section == SHN_UNDEF || section == SHN_ABS {
-            return None;
-        }
+        let symbol = self.symbol(index).filter(|symbol| symbol.is_plain())?;
+        let kind = if symbol.kind() == STT_FUNC { SymbolKind::Code } else { SymbolKind::Data };
         let found = Found { symbol: index, vm: VmAddr(symbol.value), size: symbol.size, kind, unique: false };
         Some((found, self.gnu.as_ref()?.hint(index)?))
     }

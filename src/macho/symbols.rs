@@ -178,6 +178,7 @@ impl<'a> SymbolTable<'a> {
     }
 
     /// The definition of the C symbol `name`; `None` also where it is another image's, or the trie is malformed.
+    #[inline(never)]
     pub fn find(&self, name: &[u8]) -> Option<Found> {
         let entry = self.trie.find(&[b"_", name]).ok().flatten()?;
         self.found(&entry)

@@ -93,7 +93,7 @@ pub enum Symbols<'a> {
 
 impl<'a> Symbols<'a> {
     /// Finds a definition that others may use.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, query: &Query<'_>) -> Option<Found> {
         match self {
             Symbols::Scoped(table) => table.find(query),
