@@ -1,7 +1,7 @@
 //! One surface over both loaders, as far as the cases need it.
 
 use sideload::Loader;
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 
 /// Who loads.
@@ -86,6 +86,26 @@ impl Opened {
         let address = self.find(name, version).ok_or_else(|| format!("no symbol {name}"))?;
         // SAFETY: the fixtures declare everything that is called this way as `int name(void)`.
         Ok(unsafe { std::mem::transmute::<usize, Answer>(address)() })
+    }
+
+    /// Unloads it, or says what is in the way. (The system's may keep it and say nothing.)
+    pub(crate) fn close(self) -> Result<(), String> {
+        // SAFETY: nothing of the library is in use.
+        unsafe {
+            match self {
+                Opened::Ours(library) => library.unload().map_err(|error| error.to_string()),
+                Opened::System(handle) if libc::dlclose(handle as *mut _) == 0 => Ok(()),
+                Opened::System(_) => Err("dlclose fails".to_owned()),
+            }
+        }
+    }
+
+    /// Calls a function that returns a text.
+    pub(crate) fn text(&self, name: &str) -> Result<String, String> {
+        let address = self.find(name, None).ok_or_else(|| format!("no symbol {name}"))?;
+        // SAFETY: the fixtures declare everything that is called this way as `const char *name(void)`.
+        let text = unsafe { CStr::from_ptr(std::mem::transmute::<usize, extern "C" fn() -> *const c_char>(address)()) };
+        Ok(text.to_string_lossy().into_owned())
     }
 
     /// Reads an int.

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod cases;
+mod life;
 mod loaders;
 #[path = "../support/mod.rs"]
 mod support;
@@ -51,6 +52,10 @@ const fn refused(name: &'static str, fixture: &'static str, words: &'static [&'s
     Case { name, what: What::Refused(fixture, words), system: System::Passes }
 }
 
+const fn only_ours_refuses(name: &'static str, fixture: &'static str, words: &'static [&'static str]) -> Case {
+    Case { name, what: What::Refused(fixture, words), system: System::Spared("opens it") }
+}
+
 const fn says_at_exit(name: &'static str, fixture: &'static str) -> Case {
     Case { name, what: What::SaysAtExit(fixture), system: System::Passes }
 }
@@ -69,7 +74,21 @@ const CASES: &[Case] = &[
     answers("tls: initial exec", "tls_initial_exec"),
     answers("tls: descriptors", "tls_desc"),
     answers("tls: of another object", "tls_import"),
+    answers("tls: descriptors, of every kind", "tls_desc_kinds"),
+    spared(
+        "tls: descriptors leave registers alone",
+        |who| answer(who, "tls_desc_registers"),
+        "loses vector registers before glibc 2.40",
+    ),
     answers("tls: alignment of 4096", "tls_align"),
+    answers("tls: initial exec, alignment of 64", "tls_ie_align"),
+    answers("tls: initial exec, relocated pointer in the template", "tls_ie_pointer"),
+    spared(
+        "tls: 32 KiB of two libraries at fixed places",
+        life::much_static_tls,
+        "has no room for more than about 2 KiB",
+    ),
+    spared("tls: librustc_driver", life::rustc_driver, "cannot allocate memory in static TLS block"),
     answers("tls: relocated pointer in the template", "tls_pointer"),
     answers("tls: the host's errno", "tls_errno"),
     runs("tls: threads before and after", |who| cases::threads_before_and_after(who, "tls_gd")),
@@ -106,7 +125,9 @@ const CASES: &[Case] = &[
     runs("symbols: missing, by lookup", cases::missing_symbol),
     refused("symbols: undefined", "undefined_many", &["undefined_alpha", "undefined_beta", "undefined_gamma"]),
     refused("symbols: undefined, in a lazy slot", "undefined_lazy", &["undefined"]),
+    answers("symbols: filters", "filter"),
     runs("scope: global and local", cases::global_and_local),
+    runs("scope: deep", life::deep_scope),
     answers("file: RELR", "relr_and_rela"),
     answers("file: DT_HASH only", "hash_sysv"),
     answers("file: DT_GNU_HASH only", "hash_gnu"),
@@ -115,6 +136,8 @@ const CASES: &[Case] = &[
     answers("file: no relocations", "no_relocations"),
     answers("file: RELRO ends inside a page", "relro_inexact"),
     answers("file: run-time addresses in the dynamic section", "dynamic_section"),
+    only_ours_refuses("file: relocations in code", "textrel", &["DT_TEXTREL"]),
+    runs("file: relocations in code, where they are allowed", life::text_relocations),
     spared("file: truncated", cases::truncated, "dies of SIGBUS, or refuses, as the cut falls"),
     runs("file: a span above 4 GiB", cases::span_above_the_limit),
     answers("unwind: exception inside", "cxx_throw"),
@@ -131,12 +154,18 @@ const CASES: &[Case] = &[
     answers("dl: dlopen by the caller's RUNPATH", "dlopen_runpath"),
     answers("dl: dlopen with $ORIGIN", "dlopen_origin"),
     answers("dl: dlopen as global", "dlopen_global"),
+    answers("dl: dlclose", "dlclose"),
+    answers("dl: dlmopen", "dlmopen"),
     answers("search: RUNPATH with $ORIGIN", "runpath"),
     answers("search: RPATH is inherited", "rpath_inherited"),
     refused("search: RUNPATH is not inherited", "runpath_not_inherited", &["path_leaf"]),
     only_ours("source: bytes in memory", cases::from_bytes),
     only_ours("source: a part of a file", cases::from_a_part),
     only_ours("source: a descriptor", cases::from_a_descriptor),
+    runs("unload: finalisers, and memory goes", life::closed),
+    runs("unload: what was loaded for its sake", life::closed_with_needs),
+    runs("unload: not while a thread has a destructor to run", life::closed_too_early),
+    runs("debuggers: their list", life::debuggers_list),
     runs("identity: links to one file", cases::one_file_many_names),
     runs("identity: two files of one name", cases::twins),
     runs("threads: many open one object", cases::many_threads_one_library),

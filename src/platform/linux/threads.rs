@@ -363,3 +363,45 @@ fn pipe() -> Option<(OwnedFd, OwnedFd)> {
 fn pointer(at: u64) -> *mut libc::c_void {
     std::ptr::with_exposed_provenance_mut(at as usize)
 }
+
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::sync::Barrier;
+
+    thread_local!(static PLACE: Cell<[u8; 8]> = const { Cell::new([1; 8]) });
+
+    fn thread_pointer() -> u64 {
+        let pointer: u64;
+        // SAFETY: as `runtime::tls::thread_pointer`.
+        unsafe { std::arch::asm!("mov {}, fs:0", out(reg) pointer, options(nostack, preserves_flags, readonly)) };
+        pointer
+    }
+
+    /// As in a static program, where glibc's own lists cannot be found.
+    #[test]
+    fn without_the_lists_threads_are_found_by_their_robust_mutexes() {
+        const THREADS: usize = 4;
+        let (ready, written) = (Barrier::new(THREADS + 1), Barrier::new(THREADS + 1));
+        let here = thread_pointer();
+        let offset = (PLACE.with(|place| place.as_ptr().addr() as u64)).wrapping_sub(here) as i64;
+        std::thread::scope(|scope| {
+            let work = || {
+                ready.wait();
+                written.wait();
+                PLACE.get()
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+            ready.wait();
+            // SAFETY: the bytes are this test's own in every thread.
+            let done = unsafe { write_to_others(here, offset, &[7; 8], &|_| None) };
+            written.wait();
+            let found: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+            assert!(done.is_ok(), "{done:?}");
+            assert_eq!(found, [[7; 8]; THREADS]);
+            assert_eq!(PLACE.get(), [1; 8], "this thread's own is for the caller to write");
+        });
+    }
+}
