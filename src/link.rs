@@ -12,7 +12,7 @@ mod bind;
 mod group;
 mod order;
 
-pub use bind::{Bindings, Supplied};
+pub use bind::{Bindings, Supplied, Supplier};
 
 use crate::error::{Error, ErrorKind, Stage};
 use crate::plan::{Found, LoadPlan, Need, Query, ScopedSymbols, Symbols, TwoLevelSymbols};
@@ -278,6 +278,8 @@ pub struct Rules {
     pub max_span: u64,
     /// Whether the group's definitions come before the global ones.
     pub deep: bool,
+    /// Whether a function that nobody defines gets a stub, in place of an error.
+    pub stubs: bool,
 }
 
 /// What a link begins with.
@@ -301,7 +303,7 @@ pub fn link(
 ) -> Result<Linked, Error> {
     let group = group::collect(root, inventory, finder, rules.max_span)?;
     let init_order = order::init_order(&group.modules);
-    let bound = bind::bind(&group, inventory, resolve, rules.deep)?;
+    let bound = bind::bind(&group, inventory, resolve, rules)?;
     let plan = LinkPlan {
         root: group.root,
         scope: group.scope,

@@ -12,7 +12,7 @@ use crate::plugin;
 use crate::registry::turns::{Blocked, Patience};
 use crate::registry::{ClaimError, Instance, Member, NeedRef, REGISTRY, Snapshot};
 use crate::runtime::host::{self, HostImages};
-use crate::runtime::{counted, image, replace};
+use crate::runtime::{counted, image, replace, stubs};
 use crate::search::{SearchOptions, parse_library_path};
 use crate::source::Source;
 use crate::stage::{Group, Mapped};
@@ -84,6 +84,7 @@ pub struct Loader {
     edit: Option<Arc<PlanEdit>>,
     global: bool,
     deep: bool,
+    stubs: bool,
     max_span: u64,
     vet: Option<Arc<Vet>>,
     gate: Option<Arc<Gate>>,
@@ -117,6 +118,7 @@ impl Loader {
             edit: None,
             global: false,
             deep: false,
+            stubs: false,
             max_span: MAX_SPAN,
             vet: None,
             gate: None,
@@ -228,6 +230,17 @@ impl Loader {
         self
     }
 
+    /// Whether an image opens though functions that it imports are defined by nobody: a call of one then ends the process,
+    /// with a message that names it and who wanted it. Off by default; on x86-64 only, elsewhere it changes nothing.
+    ///
+    /// ELF says of most imports whether they are called: those get a stub, and missing variables stay an error. Mach-O says
+    /// nothing: there every missing name gets one, and what a variable of that name would hold is code.
+    #[must_use]
+    pub fn stub_missing(mut self, stub: bool) -> Loader {
+        self.stubs = stub;
+        self
+    }
+
     /// The largest span, in bytes, that an image may ask for; 4 GiB unless set.
     #[must_use]
     pub fn max_span(mut self, bytes: u64) -> Loader {
@@ -327,7 +340,7 @@ impl Loader {
             Some(name) => Root::Name(name),
             None => Root::File(Box::new(source.read()?)),
         };
-        let rules = Rules { max_span: self.max_span, deep: self.deep };
+        let rules = Rules { max_span: self.max_span, deep: self.deep, stubs: self.stubs && stubs::SUPPORTED };
         link::link(root, &inventory, &mut finder, self.resolve.as_deref(), rules)
     }
 
@@ -353,9 +366,13 @@ impl Loader {
 
 impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Loader { search, policy, global, deep, max_span, .. } = self;
+        let Loader { search, policy, global, deep, stubs, max_span, .. } = self;
         let mut text = f.debug_struct("Loader");
-        text.field("search", search).field("policy", policy).field("global", global).field("deep", deep);
+        text.field("search", search)
+            .field("policy", policy)
+            .field("global", global)
+            .field("deep", deep)
+            .field("stubs", stubs);
         text.field("max_span", max_span);
         text.finish_non_exhaustive()
     }

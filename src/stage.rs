@@ -6,7 +6,7 @@
 use crate::addr::{Bias, RunAddr};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::library::{Library, Scope};
-use crate::link::{ImageFile, LinkPlan, LinkedModule};
+use crate::link::{ImageFile, LinkPlan, LinkedModule, Supplied, Supplier};
 use crate::loader::{Event, Loader};
 use crate::memory::{HostMemory, Memory};
 use crate::plan::{LoadPlan, TlsModel};
@@ -18,7 +18,7 @@ use crate::runtime::debugger::{self, Entry};
 use crate::runtime::frames::{Frames, Unwinder};
 use crate::runtime::host::{HostImages, exiting};
 use crate::runtime::tls::{Descriptors, ModuleTls, host_alias};
-use crate::runtime::{call, host, image, replace, tls};
+use crate::runtime::{call, host, image, replace, stubs, tls};
 use crate::symbol::{ModuleId, Provider};
 use crate::sync::checked;
 use std::cell::RefCell;
@@ -116,8 +116,12 @@ impl Group {
     }
 
     fn supplied(&self) -> Vec<RunAddr> {
-        let address = |row: &crate::link::Supplied| row.caller.or_else(|| replace::replacement(&row.name));
-        self.plan.supplied.iter().map(|row| address(row).unwrap_or_default()).collect()
+        let address = |row: &Supplied| match &row.by {
+            Supplier::Caller(address) => *address,
+            Supplier::Library => replace::replacement(&row.name).unwrap_or_default(),
+            Supplier::Stub { module } => stubs::stub(&row.name, module),
+        };
+        self.plan.supplied.iter().map(address).collect()
     }
 }
 

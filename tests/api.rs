@@ -200,6 +200,11 @@ fn the_caller_supplies_symbols() {
     let names: HashSet<&[u8]> = undefined.iter().map(|row| row.symbol.as_slice()).collect();
     assert_eq!(names, HashSet::from([b"caller_supplied".as_slice(), b"caller_supplied_value"]));
 
+    // A stub can take the place of a function, and not of a variable.
+    let error = try_open(&Loader::new().stub_missing(true), &path).expect_err("nobody supplies the variable");
+    let ErrorKind::Undefined(undefined) = error.kind() else { panic!("{error}") };
+    assert_eq!(undefined.iter().map(|row| row.symbol.as_slice()).collect::<Vec<_>>(), [b"caller_supplied_value"]);
+
     let loader = Loader::new().resolver(|name: &[u8], _version: Option<&[u8]>| match name {
         b"caller_supplied" => Some(RunAddr(function as *const () as u64)),
         b"caller_supplied_value" => Some(RunAddr((&raw const VALUE).addr() as u64)),

@@ -1,10 +1,13 @@
 //! What each import of each module is bound to.
 
 mod levels;
+mod supplied;
+
+pub use supplied::{Supplied, Supplier};
 
 use super::group::Group;
-use super::{Definitions, Inventory, LinkedModule};
-use crate::addr::{RunAddr, VmAddr};
+use super::{Definitions, Inventory, LinkedModule, Rules};
+use crate::addr::VmAddr;
 use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
 use crate::plan::{Filter, Found, LoadPlan, Query, ScopedSymbols, Symbols};
 use crate::room;
@@ -113,15 +116,6 @@ fn add_block(index: &mut Vec<Block>, at: usize) -> Result<(), ErrorKind> {
     Ok(())
 }
 
-/// A symbol that no image defines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Supplied {
-    /// Its name.
-    pub name: Vec<u8>,
-    /// Its address, if the caller's [`Resolve`] supplied it; `None` if it is one of this library's own functions.
-    pub caller: Option<RunAddr>,
-}
-
 /// All bindings of a group.
 pub(super) struct Bound {
     pub bindings: Vec<Bindings>,
@@ -135,7 +129,7 @@ pub(super) fn bind(
     group: &Group,
     inventory: &Inventory<'_>,
     resolve: Option<&dyn Resolve>,
-    deep: bool,
+    rules: Rules,
 ) -> Result<Bound, Error> {
     let tables: Vec<Symbols<'_>> = group
         .modules
@@ -145,7 +139,8 @@ pub(super) fn bind(
         .collect::<Result<_, _>>()?;
     check_versions(group, inventory, &tables)?;
     let mut linker = Linker {
-        scope: scope(group, inventory, &tables, deep),
+        scope: scope(group, inventory, &tables, rules.deep),
+        stubs: rules.stubs,
         inventory,
         resolve,
         supplied: Vec::new(),
@@ -283,6 +278,7 @@ struct Linker<'t, 'i> {
     scope: Scope<'t>,
     inventory: &'t Inventory<'i>,
     resolve: Option<&'t dyn Resolve>,
+    stubs: bool,
     supplied: Vec<Supplied>,
     // Trees, not hash maps: those ask the system for random numbers, which a sandbox may not allow.
     supplied_by_name: BTreeMap<Vec<u8>, u32>,
@@ -418,12 +414,15 @@ impl<'t> Linker<'t, '_> {
         self.names_left = left.ok_or_else(|| endless_names(import))?;
         let version = query.version();
         if let Some(address) = self.resolve.and_then(|table| table.resolve(query.name(), version)) {
-            return Ok(self.supply(query.name(), Some(address)));
+            return Ok(self.supply(query.name(), Supplier::Caller(address)));
         }
         match self.search(context, &query) {
             Some((provider, found)) => Ok(self.found(&query, provider, &found, class)),
-            None if self.inventory.replaced.contains(&query.name()) => Ok(self.supply(query.name(), None)),
+            None if self.inventory.replaced.contains(&query.name()) => Ok(self.supply(query.name(), Supplier::Library)),
             None if row.weak() => Ok(Definition::WeakNull),
+            None if self.stubs && class == Class::Plt => {
+                Ok(self.supply(query.name(), Supplier::Stub { module: context.name.to_owned() }))
+            }
             None => {
                 self.undefined(context.name, query.name(), version)?;
                 Ok(Definition::Unused)
@@ -459,7 +458,7 @@ impl<'t> Linker<'t, '_> {
     fn found(&mut self, query: &Query<'t>, provider: Provider, found: &Found, class: Class) -> Definition {
         let (name, Inventory { replaced, counted, .. }) = (query.name(), self.inventory);
         if matches!(provider, Provider::Host(_)) && (replaced.contains(&name) || counted.contains(&name)) {
-            return self.supply(name, None);
+            return self.supply(name, Supplier::Library);
         }
         let (provider, found) = if found.unique { self.unique(query, provider, found) } else { (provider, *found) };
         match provider {
@@ -486,12 +485,14 @@ impl<'t> Linker<'t, '_> {
         settled
     }
 
-    fn supply(&mut self, name: &[u8], caller: Option<RunAddr>) -> Definition {
-        if let Some(&index) = self.supplied_by_name.get(name) {
+    fn supply(&mut self, name: &[u8], by: Supplier) -> Definition {
+        if let Some(&index) = self.supplied_by_name.get(name)
+            && self.supplied[index as usize].by == by
+        {
             return Definition::Supplied(index);
         }
         let index = self.supplied.len() as u32;
-        self.supplied.push(Supplied { name: name.to_vec(), caller });
+        self.supplied.push(Supplied { name: name.to_vec(), by });
         self.supplied_by_name.insert(name.to_vec(), index);
         Definition::Supplied(index)
     }

@@ -18,7 +18,7 @@
 //! Invariant: the guards are put in their thread's place by [`prepare`] and taken out by the one handler that follows it
 //! there.
 
-use super::{debugger, frames, host, tls};
+use super::{debugger, frames, host, stubs, tls};
 use crate::plugin::state;
 use crate::registry::{self, Instance, REGISTRY};
 use crate::sync::putting;
@@ -36,6 +36,7 @@ struct Held {
     _static_thread_locals: tls::Lock,
     _host: host::Lock,
     _unwinders: MutexGuard<'static, ()>,
+    _stubs: stubs::Lock,
     _lazy: MutexGuard<'static, ()>,
 }
 
@@ -61,7 +62,8 @@ extern "C" fn prepare() {
         wait_for_finalizers();
         // The order of the fields.
         let (plugins, registry, debugger) = (state::hold(), REGISTRY.lock(), debugger::lock());
-        let (static_thread_locals, host, unwinders, lazy) = (tls::hold(), host::hold(), frames::hold(), putting());
+        let (static_thread_locals, host, unwinders) = (tls::hold(), host::hold(), frames::hold());
+        let (stubs, lazy) = (stubs::hold(), putting());
         ManuallyDrop::new(Held {
             plugins,
             registry,
@@ -69,6 +71,7 @@ extern "C" fn prepare() {
             _static_thread_locals: static_thread_locals,
             _host: host,
             _unwinders: unwinders,
+            _stubs: stubs,
             _lazy: lazy,
         })
     });

@@ -15,6 +15,7 @@ pub(crate) mod frames;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod replace;
+pub(crate) mod stubs;
 pub(crate) mod tls;
 
 pub use tls::StaticTls;

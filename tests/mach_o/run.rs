@@ -162,6 +162,28 @@ fn plugins_are_checked() {
 }
 
 #[test]
+#[ignore = "run by another, in a child process: it dies"]
+fn open_with_stubs_and_call() {
+    let loader = Loader::new().stub_missing(true);
+    // SAFETY: a fixture, whose initialisers do nothing harmful.
+    let library = unsafe { loader.open(Path::new(&argument("IMAGE"))) }.unwrap_or_else(|error| panic!("{error}"));
+    say("opened");
+    answer(&library);
+}
+
+/// Where the caller asks for it, a missing function is told when it is called, not when the image is opened.
+#[test]
+fn a_missing_function_ends_the_process_when_it_is_called() {
+    for tag in ["x64-old", "x64-chained"] {
+        let path = test_fixtures::macho_edit::folder().join(format!("bundle-{tag}.dylib"));
+        let outcome = Child::new("run::open_with_stubs_and_call").with("IMAGE", &path).run();
+        let expected = format!("sideload: {} called _caller_supplied, which nobody defines", path.display());
+        assert!(!outcome.is_success() && outcome.said() == ["opened"], "{outcome}");
+        assert!(outcome.stderr.contains(&expected), "{outcome}");
+    }
+}
+
+#[test]
 #[ignore = "run by another, in a child process"]
 fn open_and_unload() {
     let library = open(Path::new(&argument("IMAGE"))).expect("a fixture");

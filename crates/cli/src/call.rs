@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// What it returns
     #[arg(long, value_name = "TYPE", value_enum, default_value = "i32")]
     returns: Type,
+    /// Opens the library though functions are missing: a call of one ends the process and names it
+    #[arg(long)]
+    stubs: bool,
     /// Prints one JSON document
     #[arg(long)]
     json: bool,
@@ -51,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
     let parse = |argument: &OsString| Argument::parse(argument).map_err(|bad| Failure::Usage(bad.to_string()));
     let values = arguments.arg.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let registers = Registers::assign(values).map_err(Failure::Usage)?;
-    let loader = Loader::new().search(locate::options());
+    let loader = Loader::new().search(locate::options()).stub_missing(arguments.stubs);
     let opened = open(&loader, &arguments.lib, Until::Initialised)?;
     if let Some(library) = &opened.library {
         let symbol = arguments.symbol.as_bytes();

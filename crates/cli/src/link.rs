@@ -5,6 +5,7 @@ use crate::json::{self, optional, text};
 use crate::locate;
 use clap::Args;
 use serde::Serialize;
+use sideload::link::{LinkedModule, Supplier};
 use sideload::render::{self, ImportRow, Word};
 use sideload::symbol::{Definition, ModuleId, Provider};
 use sideload::{ErrorKind, Link, Loader, Stage};
@@ -22,6 +23,9 @@ pub(crate) struct Arguments {
     /// Shows each import too, and what it is bound to
     #[arg(long)]
     bindings: bool,
+    /// Lets functions be missing: `load` and `call` have the same option
+    #[arg(long)]
+    stubs: bool,
     /// Prints one JSON document
     #[arg(long)]
     json: bool,
@@ -32,15 +36,17 @@ Lines, in load order (the opened library, then what it needs, breadth-first):
   load PATH (HOW IT WAS FOUND)
   tried PATH (WHY IT WAS TRIED): WHY IT WAS PASSED OVER
   need NAME new|loaded|host PATH                who provides it
+  need NAME absent                              it is missing, and may be
 then, in the order in which lookups visit them and in which initialisers run:
   scope new|loaded|host PATH
   init PATH
 and with --bindings, by module:
   bind PATH SYMBOL[@VERSION] CLASS new|loaded|host PATH VMADDR KIND
-  bind PATH SYMBOL[@VERSION] CLASS supplied|null
+  bind PATH SYMBOL[@VERSION] CLASS supplied|stub|null|kept
 
 `host` is an image of this very process, `supplied` a function of sideload itself, `null` a weak
-symbol that nobody defines.
+symbol that nobody defines, `stub` a function that nobody defines (with --stubs), `kept` a weak
+definition of a Mach-O file that stays as another of its lists has it.
 
 Exit status: 1 if something is not found or not defined; all undefined symbols are listed at once.
 
@@ -49,7 +55,8 @@ Examples:
   sideload link libz.so.1 --bindings --json";
 
 pub(crate) fn run(arguments: &Arguments) -> Done {
-    let link = Loader::new().search(locate::options()).link(locate::source(&arguments.lib)?)?;
+    let loader = Loader::new().search(locate::options()).stub_missing(arguments.stubs);
+    let link = loader.link(locate::source(&arguments.lib)?)?;
     let bindings = if arguments.bindings { Some(bindings(&link)?) } else { None };
     if arguments.json {
         json::print(&document(&link, bindings.as_deref()))?;
@@ -75,6 +82,23 @@ fn image(link: &Link, provider: Provider) -> Image<'_> {
     Image { origin, path: link.name_of(provider) }
 }
 
+/// The needs of a module, each with its provider unless it is absent, and may be.
+fn needs<'l>(link: &'l Link, module: &'l LinkedModule) -> impl Iterator<Item = (&'l [u8], Option<Image<'l>>)> {
+    let provided = module.plan.needs.iter().zip(&module.needs).enumerate();
+    provided.map(move |(index, (need, &provider))| {
+        let present = !module.absent.contains(&index);
+        (&*need.name, present.then(|| image(link, provider)))
+    })
+}
+
+/// What the word for a symbol is that no image defines.
+fn supplied(link: &Link, index: u32) -> DefinitionJson<'_> {
+    match link.plan().supplied.get(index as usize).map(|row| &row.by) {
+        Some(Supplier::Stub { .. }) => DefinitionJson::Stub,
+        _ => DefinitionJson::Supplied,
+    }
+}
+
 fn print(link: &Link, bindings: &[Binding<'_>]) -> Result<(), Failure> {
     let mut output = output();
     let plan = link.plan();
@@ -83,9 +107,11 @@ fn print(link: &Link, bindings: &[Binding<'_>]) -> Result<(), Failure> {
         for tried in &module.tried {
             writeln!(output, "tried {tried}")?;
         }
-        for (need, &provider) in module.plan.needs.iter().zip(&module.needs) {
-            let Image { origin, path } = image(link, provider);
-            writeln!(output, "need {} {origin} {path}", Word(&need.name))?;
+        for (need, provider) in needs(link, module) {
+            match provider {
+                Some(Image { origin, path }) => writeln!(output, "need {} {origin} {path}", Word(need))?,
+                None => writeln!(output, "need {} absent", Word(need))?,
+            }
         }
     }
     for &provider in &plan.scope {
@@ -102,7 +128,10 @@ fn print(link: &Link, bindings: &[Binding<'_>]) -> Result<(), Failure> {
                 let Image { origin, path } = image(link, provider);
                 writeln!(output, "{origin} {path} {vm} {}", kind.as_str())?;
             }
-            Definition::Supplied(_) => writeln!(output, "supplied")?,
+            Definition::Supplied(index) => match supplied(link, index) {
+                DefinitionJson::Stub => writeln!(output, "stub")?,
+                _ => writeln!(output, "supplied")?,
+            },
             Definition::WeakNull | Definition::Unused => writeln!(output, "null")?,
             Definition::Kept => writeln!(output, "kept")?,
         }
@@ -167,8 +196,9 @@ struct Tried {
 #[derive(Serialize)]
 struct Need<'l> {
     name: String,
+    /// `None` if it is absent, and may be.
     #[serde(flatten)]
-    provider: Image<'l>,
+    provider: Option<Image<'l>>,
 }
 
 #[derive(Serialize)]
@@ -190,7 +220,9 @@ enum DefinitionJson<'l> {
         kind: &'static str,
     },
     Supplied,
+    Stub,
     Null,
+    Kept,
 }
 
 fn document<'l>(link: &'l Link, bindings: Option<&[Binding<'l>]>) -> Document<'l> {
@@ -211,12 +243,12 @@ fn module(link: &Link, id: ModuleId) -> Module<'_> {
         source: tried.source.to_string(),
         outcome: tried.outcome.to_string(),
     });
-    let needs = module.plan.needs.iter().zip(&module.needs);
+    let needs = needs(link, module).map(|(need, provider)| Need { name: text(need), provider });
     Module {
         path: &module.name,
         found_by: module.source.to_string(),
         tried: tried.collect(),
-        needs: needs.map(|(need, &by)| Need { name: text(&need.name), provider: image(link, by) }).collect(),
+        needs: needs.collect(),
         needed_by: module.parent.map(|id| link.plan().module(id).name.as_str()),
     }
 }
@@ -232,8 +264,9 @@ fn binding<'l>(link: &'l Link, binding: &Binding<'l>) -> BindingJson<'l> {
             Definition::At { provider, vm, kind } => {
                 DefinitionJson::At { provider: image(link, provider), vm: vm.0, kind: kind.as_str() }
             }
-            Definition::Supplied(_) => DefinitionJson::Supplied,
-            Definition::WeakNull | Definition::Unused | Definition::Kept => DefinitionJson::Null,
+            Definition::Supplied(index) => supplied(link, index),
+            Definition::WeakNull | Definition::Unused => DefinitionJson::Null,
+            Definition::Kept => DefinitionJson::Kept,
         },
     }
 }

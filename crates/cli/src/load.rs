@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Loads a copy that no other process can change meanwhile
     #[arg(long)]
     snapshot: bool,
+    /// Opens a library though functions are missing: a call of one ends the process and names it
+    #[arg(long)]
+    stubs: bool,
     /// Prints one JSON document
     #[arg(long)]
     json: bool,
@@ -54,7 +57,7 @@ Examples:
   sideload load libz.so.1 --rounds 1000";
 
 pub(crate) fn run(arguments: &Arguments) -> Done {
-    let loader = Loader::new().search(locate::options());
+    let loader = Loader::new().search(locate::options()).stub_missing(arguments.stubs);
     let mut rows = Vec::new();
     let mut output = output();
     for name in &arguments.lib {

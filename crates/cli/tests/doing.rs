@@ -131,6 +131,18 @@ fn link_lists_all_undefined_symbols() {
     }
 }
 
+#[test]
+fn a_missing_function_is_told_when_it_is_called_if_so_wished() {
+    let folder = Folder::new("stubs");
+    let library = folder.compile("stubs", "void one(void); int fine(void) { return 7; } void f(void) { one(); }");
+    let run = sideload(&["link", &library, "--stubs", "--bindings"]).run();
+    assert!(run.stdout.contains(&format!("bind {library} one plt stub\n")), "{}{}", run.stdout, run.stderr);
+    let run = sideload(&["call", &library, "fine", "--stubs"]).run();
+    assert_eq!((run.status, run.stdout.as_str()), (0, "7\n"), "{}", run.stderr);
+    let said = sideload(&["call", &library, "f", "--stubs", "--returns", "void"]).die();
+    assert_eq!(said, format!("sideload: {library} called one, which nobody defines\n"));
+}
+
 /// How each of these ends, and words of the detail.
 const ENDS: &[(&str, &str, &str, &str)] = &[
     ("fine", "int x;", "ok", ""),

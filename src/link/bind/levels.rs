@@ -6,7 +6,7 @@
 //! - flat: the host, images that were opened as global, then the group in load order;
 //! - weak: one definition for all images. The first one that is not weak wins, else the first weak one, in load order.
 
-use super::{Bindings, Linker};
+use super::{Bindings, Linker, Supplier};
 use crate::darwin::{self, Answer};
 use crate::error::{ErrorKind, Place, Undefined};
 use crate::link::group::Group;
@@ -59,7 +59,7 @@ impl<'t> Linker<'t, '_> {
         let name = row.name;
         let c_name = darwin::c_name(name);
         if let Some(address) = self.resolve.and_then(|table| table.resolve(c_name, None)) {
-            return Ok(self.supply(c_name, Some(address)));
+            return Ok(self.supply(c_name, Supplier::Caller(address)));
         }
         let mut may_be_missing = row.weak();
         let level = row.level().ok_or_else(|| malformed("imports: an ordinal that means nothing", 0))?;
@@ -81,6 +81,7 @@ impl<'t> Linker<'t, '_> {
             // What the other lists wrote stays.
             None if row.stream == Stream::Weak => Definition::Kept,
             None if may_be_missing => Definition::WeakNull,
+            None if self.stubs => self.supply(name, Supplier::Stub { module: module.name.clone() }),
             None => {
                 self.undefined.push(Undefined { module: module.name.clone(), symbol: name.to_vec(), version: None });
                 Definition::Unused
@@ -185,13 +186,13 @@ impl<'t> Linker<'t, '_> {
     fn system(&mut self, images: Images<'t>, name: &[u8]) -> Option<Definition> {
         let plain = darwin::without_variant(name);
         let host_name = match darwin::answer(name) {
-            Answer::Ours => return Some(self.supply(plain, None)),
+            Answer::Ours => return Some(self.supply(plain, Supplier::Library)),
             Answer::Differs => return None,
             Answer::Host(name) | Answer::HostOrOurs(name) => name,
         };
         let Inventory { replaced, counted, .. } = self.inventory;
         if replaced.contains(&host_name) {
-            return Some(self.supply(host_name, None));
+            return Some(self.supply(host_name, Supplier::Library));
         }
         let query = Query::by_name(host_name);
         let host = (0u16..).zip(&self.inventory.host).filter(|(_, image)| image.global);
@@ -201,11 +202,11 @@ impl<'t> Linker<'t, '_> {
             // Not what images of this namespace define: they are the need that an import names, or in nobody's way.
             let Some(found) = self.definitions(images, provider).find(&query) else { continue };
             if matches!(provider, Provider::Host(_)) && counted.contains(&host_name) {
-                return Some(self.supply(host_name, None));
+                return Some(self.supply(host_name, Supplier::Library));
             }
             return Some(self.used(provider, super::at(provider, &found, Class::Data)));
         }
-        matches!(darwin::answer(name), Answer::HostOrOurs(_)).then(|| self.supply(plain, None))
+        matches!(darwin::answer(name), Answer::HostOrOurs(_)).then(|| self.supply(plain, Supplier::Library))
     }
 
     fn definitions(&self, images: Images<'t>, provider: Provider) -> Definitions<'t> {

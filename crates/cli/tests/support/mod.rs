@@ -43,10 +43,20 @@ impl Sideload {
     /// Runs it to its end, which is no signal.
     pub(crate) fn run(mut self) -> Run {
         let output = self.0.output().expect("the binary starts");
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let status = output.status.code().unwrap_or_else(|| panic!("{:?}: {}", self.0, output.status));
         Run { status, stdout: text(output.stdout), stderr: text(output.stderr) }
     }
+
+    /// Runs it to its end by a signal, and returns its standard error.
+    pub(crate) fn die(mut self) -> String {
+        let output = self.0.output().expect("the binary starts");
+        assert_eq!(output.status.code(), None, "{:?}: {}", self.0, output.status);
+        text(output.stderr)
+    }
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The document that these arguments print.
