@@ -1,4 +1,4 @@
-//! Corrupted copies of good ELF files: what a loader has to survive.
+//! Corrupted copies of good ELF and Mach-O files: what a loader has to survive.
 //!
 //! [`Hostile::of`] notes where a file keeps what loaders read, and [`Hostile::copy`] makes one corrupted copy for each
 //! number, the same one wherever it is made. A copy has one to three faults. Some are noise; most are values that are
@@ -12,6 +12,8 @@
 //! std::fs::write("libbad.so", &copy.bytes).unwrap();
 //! ```
 
+mod macho;
+
 use crate::elf_edit::*;
 use std::fmt;
 use std::ops::Range;
@@ -21,6 +23,7 @@ use std::ops::Range;
 pub struct Hostile {
     good: Vec<u8>,
     areas: Vec<Area>,
+    kinds: &'static [Kind],
     /// What the good file holds, as a number.
     salt: u64,
 }
@@ -130,39 +133,16 @@ const DT_FILTER: u64 = 0x7fff_ffff;
 impl Hostile {
     /// Notes the parts of a shared object; `None` if it is none that could be loaded.
     pub fn of(good: Vec<u8>) -> Option<Hostile> {
-        let file = File(&good);
-        let start = file.number(ehdr::E_PHOFF, 8)? as usize;
-        let count = file.number(ehdr::E_PHNUM, 2)? as usize;
-        let headers = start..start.checked_add(count * PHDR.size)?;
-        good.get(headers.clone())?;
-        let mut areas = vec![Area { name: "header", range: 0..64, form: &EHDR }];
-        areas.push(Area { name: "program headers", range: headers.clone(), form: &PHDR });
-        for at in headers.step_by(PHDR.size) {
-            let field = |offset| file.number(at + offset, 8).map(|value| value as usize);
-            let range = field(8)?..field(8)?.checked_add(field(32)?)?;
-            let area = |name, form| Area { name, range: range.clone(), form };
-            match file.number(at, 4)? {
-                PT_DYNAMIC => areas.push(area("dynamic section", &DYN)),
-                PT_TLS => areas.push(area("thread-local image", &XWORD)),
-                PT_NOTE => areas.push(area("notes", &WORD)),
-                PT_GNU_EH_FRAME => {
-                    areas.push(area("frame index", &WORD));
-                    areas.push(area("frame index header", &BYTE));
-                    let frames =
-                        range.start.checked_add_signed(file.number(range.start + 4, 4)? as i32 as isize + 4)?;
-                    areas.push(Area { name: "frames", range: frames..frames.saturating_add(256 << 10), form: &WORD });
-                    areas.push(Area { name: "first frames", range: frames..frames.saturating_add(256), form: &BYTE });
-                }
-                _ => {}
-            }
-        }
-        areas.extend(tables(file));
+        let (mut areas, kinds) = match good.starts_with(b"\x7fELF") {
+            true => (elf_areas(&good)?, KINDS),
+            false => (macho::areas(&good)?, macho::KINDS),
+        };
         for area in &mut areas {
             area.range.end = area.range.end.min(good.len());
         }
         areas.retain(|area| area.range.len() >= area.form.size);
         let salt = good.iter().fold(0u64, |salt, &byte| salt.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        areas.iter().any(|area| area.name == "dynamic section").then_some(Hostile { good, areas, salt })
+        Some(Hostile { good, areas, kinds, salt })
     }
 
     /// The copy of that number.
@@ -171,8 +151,8 @@ impl Hostile {
         let seed = number.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(self.salt);
         let mut work = Work { hostile: self, bytes: self.good.clone(), random: Random(seed), faults: String::new() };
         for _ in 0..1 + work.random.below(3) {
-            let kind = work.random.below(KINDS.len());
-            KINDS[kind](&mut work);
+            let kind = work.random.below(self.kinds.len());
+            self.kinds[kind](&mut work);
         }
         Copy { bytes: work.bytes, faults: work.faults }
     }
@@ -186,6 +166,37 @@ impl Hostile {
     fn area(&self, name: &str) -> Option<&Area> {
         self.areas.iter().find(|area| area.name == name)
     }
+}
+
+/// The parts of an ELF file.
+fn elf_areas(good: &[u8]) -> Option<Vec<Area>> {
+    let file = File(good);
+    let start = file.number(ehdr::E_PHOFF, 8)? as usize;
+    let count = file.number(ehdr::E_PHNUM, 2)? as usize;
+    let headers = start..start.checked_add(count * PHDR.size)?;
+    good.get(headers.clone())?;
+    let mut areas = vec![Area { name: "header", range: 0..64, form: &EHDR }];
+    areas.push(Area { name: "program headers", range: headers.clone(), form: &PHDR });
+    for at in headers.step_by(PHDR.size) {
+        let field = |offset| file.number(at + offset, 8).map(|value| value as usize);
+        let range = field(8)?..field(8)?.checked_add(field(32)?)?;
+        let area = |name, form| Area { name, range: range.clone(), form };
+        match file.number(at, 4)? {
+            PT_DYNAMIC => areas.push(area("dynamic section", &DYN)),
+            PT_TLS => areas.push(area("thread-local image", &XWORD)),
+            PT_NOTE => areas.push(area("notes", &WORD)),
+            PT_GNU_EH_FRAME => {
+                areas.push(area("frame index", &WORD));
+                areas.push(area("frame index header", &BYTE));
+                let frames = range.start.checked_add_signed(file.number(range.start + 4, 4)? as i32 as isize + 4)?;
+                areas.push(Area { name: "frames", range: frames..frames.saturating_add(256 << 10), form: &WORD });
+                areas.push(Area { name: "first frames", range: frames..frames.saturating_add(256), form: &BYTE });
+            }
+            _ => {}
+        }
+    }
+    areas.extend(tables(file));
+    areas.iter().any(|area| area.name == "dynamic section").then_some(areas)
 }
 
 /// Where the dynamic section's tables are. One whose size is not stated reaches to the next.

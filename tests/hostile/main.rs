@@ -1,4 +1,4 @@
-//! A campaign: corrupted copies of real libraries and of all fixtures. Up to `seal`, before any code of a file runs,
+//! A campaign: corrupted copies of real libraries and of all fixtures, those for macOS too. Up to `seal`, before any code of a file runs,
 //! none of them kills, panics, hangs, leaves anything behind or takes more memory than a small multiple of its size.
 //!
 //! `SIDELOAD_TEST_COPIES` asks for more of them, `SIDELOAD_TEST_SEED` for others, `SIDELOAD_TEST_OF=/path/to/lib.so` for
@@ -10,6 +10,7 @@ mod support;
 mod counting;
 mod full;
 mod greedy;
+mod mach_o;
 
 use sideload::{Loader, ledger};
 use std::collections::BTreeMap;
@@ -34,6 +35,9 @@ const LIBRARIES: &[(&str, u64)] = &[
 
 /// Copies of each fixture.
 const OF_A_FIXTURE: u64 = 60;
+
+/// Copies of each image for macOS.
+const OF_AN_IMAGE: u64 = 40;
 
 /// One of so many copies is opened fully as well, by us and by the system loader.
 const OF_FULL_OPENS: u64 = 8;
@@ -65,11 +69,31 @@ fn subjects() -> Vec<(PathBuf, u64)> {
     LIBRARIES.iter().map(library).chain(fixtures).collect()
 }
 
+/// Images for macOS, and how often each is corrupted.
+fn images() -> Vec<(PathBuf, u64)> {
+    if setting::<PathBuf>("OF").is_some() {
+        return Vec::new();
+    }
+    let folder = fs::read_dir(test_fixtures::macho_edit::folder()).expect("the folder of images");
+    let mut images: Vec<PathBuf> = folder.map(|entry| entry.expect("a folder entry").path()).collect();
+    images.sort();
+    images.into_iter().map(|image| (image, setting::<u64>("COPIES").unwrap_or(OF_AN_IMAGE))).collect()
+}
+
 #[test]
 fn corrupted_files_neither_kill_nor_hang() {
+    campaign(subjects());
+}
+
+#[test]
+fn corrupted_images_for_macos_neither_kill_nor_hang() {
+    campaign(images());
+}
+
+fn campaign(subjects: Vec<(PathBuf, u64)>) {
     let first = setting("SEED").unwrap_or(1);
     let mut batches = Vec::new();
-    for (path, copies) in subjects() {
+    for (path, copies) in subjects {
         let whole = first..first + copies;
         batches.extend(whole.clone().step_by(BATCH as usize).map(|at| (path.clone(), at..(at + BATCH).min(whole.end))));
     }
@@ -182,6 +206,7 @@ fn rehearse() {
     let [first, end] = ["FIRST", "END"].map(|name| text_argument(name).parse::<u64>().expect("a number"));
     let good = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let size = group_size(&path).max(good.len());
+    let is_mach_o = sideload::macho::fat::is_mach_o(&good);
     let Some(hostile) = Hostile::of(good) else { return };
     let place = Place::beside(&path);
     for number in first..end {
@@ -189,7 +214,10 @@ fn rehearse() {
         let copy = hostile.copy(number);
         fs::write(&place.path, &copy.bytes).expect("a folder of our own");
         let (before, started) = (ledger(), Instant::now());
-        let (result, most) = counting::most(|| until_sealed(&place.path));
+        let (result, most) = counting::most(|| match is_mach_o {
+            true => mach_o::until_sealed(&place.path),
+            false => until_sealed(&place.path),
+        });
         assert!(started.elapsed() < HANG, "took {:?}", started.elapsed());
         assert_eq!(ledger(), before, "something is left behind");
         let limit = (16 << 20) + 2 * (size - hostile.len() + copy.bytes.len());
