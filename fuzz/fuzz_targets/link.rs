@@ -4,7 +4,8 @@
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use sideload::addr::{Bias, RunAddr, VmAddr};
 use sideload::link::{
-    Definitions, FileBytes, FileStamp, Finder, ImageBytes, ImageFile, Inventory, LinkedModule, Present, link,
+    Definitions, FileBytes, FileStamp, Finder, ImageBytes, ImageFile, Inventory, LinkedModule, Present, Root, Rules,
+    link,
 };
 use sideload::memory::Scratch;
 use sideload::plan::Found;
@@ -59,16 +60,18 @@ fuzz_target!(|bytes: &[u8]| {
         definitions: Definitions::Names(&defines),
         global: true,
         needs: &[],
+        asks: &[],
     };
     let inventory = Inventory { host: vec![host], static_host: true, ..Inventory::default() };
-    let Ok(linked) = link(b"/fuzz", &inventory, &mut Table(bytes), None, SPAN) else { return };
+    let rules = Rules { max_span: SPAN, deep: bytes.len() % 2 == 0 };
+    let Ok(linked) = link(Root::Name(b"/fuzz"), &inventory, &mut Table(bytes), None, rules) else { return };
     let plan = &linked.plan;
     let mut order: Vec<u16> = plan.init_order.iter().map(|id| id.0).collect();
     order.sort_unstable();
     assert!(order.into_iter().eq(0..plan.modules.len() as u16), "not every module is initialised once");
     assert!(plan.scope.contains(&plan.root), "the root is not in its own scope");
 
-    let tls = |_| ThreadLocals { module: Some(1), offset: Some(-64) };
+    let tls = |_, _| Ok(ThreadLocals { module: Some(1), offset: Some(-64) });
     let bias = |index: usize| Bias(0x7000_0000_0000 + 0x1_0000_0000 * index as u64);
     let addresses = Addresses {
         new: (0..plan.modules.len()).map(bias).collect(),

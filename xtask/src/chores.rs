@@ -11,7 +11,8 @@ use crate::step::Step;
 const CROSS_TARGETS: &[&str] =
     &["x86_64-unknown-freebsd", "aarch64-apple-darwin", "x86_64-apple-darwin", "aarch64-unknown-linux-gnu"];
 
-const FUZZ_TARGETS: &[&str] = &["plan", "link", "lookup"];
+const FUZZ_TARGETS: &[&str] =
+    &["plan", "link", "lookup", "macho_plan", "macho_chained", "macho_opcodes", "macho_exports", "macho_unwind"];
 
 /// Cheapest first, so that a slip in formatting is not told after the tests.
 pub(crate) fn ci(skip_cross: bool) -> Vec<Step> {
