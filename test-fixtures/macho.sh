@@ -60,6 +60,7 @@ for config in "x86_64 10.9 x64-old" "x86_64 13.0 x64-chained" "arm64 11.0 a64-ol
   make exception exception.cpp -- "$SRC/libcxx.tbd"
   case $tag in a64-*) continue ;; esac
   make fini fini.c
+  make system system.c
   make plugin plugin.c
   make routine routine.c -- -headerpad 0x100
   make term term.c

@@ -215,6 +215,23 @@ unsafe extern "C" fn pthread_atfork(prepare: Handler, parent: Handler, child: Ha
     count_handlers(result, [prepare, parent, child], ptr::null())
 }
 
+/// `pthread_atfork` for images whose system has it as a function: glibc has it only in what programs are linked with.
+///
+/// # Safety
+/// As [`pthread_atfork`].
+pub(super) unsafe extern "C" fn at_fork(prepare: Handler, parent: Handler, child: Handler) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (host(PTHREAD_ATFORK).is_null(), host(REGISTER_ATFORK).is_null()) {
+            (false, _) => pthread_atfork(prepare, parent, child),
+            (true, false) => register_atfork(prepare, parent, child, ptr::null()),
+            (true, true) => {
+                count_handlers(libc::pthread_atfork(prepare, parent, child), [prepare, parent, child], ptr::null())
+            }
+        }
+    }
+}
+
 /// By key, the serial of the image that its destructor lies in. No system has more keys but macOS; one beyond counts for
 /// ever, since nobody would count it off.
 static KEYS: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];

@@ -9,7 +9,10 @@
 
 mod dispatch;
 mod files;
+mod jumps;
+mod process;
 mod runes;
+mod stat;
 mod threads;
 mod unwind;
 
@@ -28,6 +31,7 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
         b"__tlv_bootstrap" => super::tls::variable_entry(),
         b"__tlv_atexit" => at_thread_exit as Pointer,
         b"___stack_chk_guard" => guard(),
+        b"_pthread_atfork" => counted::at_fork as Pointer,
         b"_atexit" => at_exit as Pointer,
         b"___assert_rtn" => assertion_failed as Pointer,
         b"___sincos_stret" => sin_and_cos as Pointer,
@@ -45,7 +49,10 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
                 .or_else(|| files::entry(name))
                 .or_else(|| threads::entry(name))
                 .or_else(|| unwind::entry(name))
-                .or_else(|| dispatch::entry(name));
+                .or_else(|| dispatch::entry(name))
+                .or_else(|| jumps::entry(name))
+                .or_else(|| process::entry(name))
+                .or_else(|| stat::entry(name));
         }
     };
     Some(RunAddr(at.expose_provenance() as u64))

@@ -25,7 +25,15 @@ pub(crate) const PAIRS: &[&str] = &[
 ];
 
 /// Other builds of those, and what the editor makes of them.
-const SINGLES: &[&str] = &["addend-x64-huge", "init-x64-offsets", "rebase-fat", "init-fat", "rebase-fat64"];
+const SINGLES: &[&str] = &[
+    "addend-x64-huge",
+    "init-x64-offsets",
+    "rebase-fat",
+    "init-fat",
+    "rebase-fat64",
+    "system-x64-old",
+    "system-x64-chained",
+];
 const EDITED: &[&str] = &["rebase-x64-6-1", "rebase-x64-6-3", "cxx-x64-6-2", "dep-x64-6-1"];
 
 /// What they say at the end of the process.

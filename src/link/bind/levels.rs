@@ -186,7 +186,7 @@ impl<'t> Linker<'t, '_> {
     fn system(&mut self, images: Images<'t>, name: &[u8]) -> Option<Definition> {
         let plain = darwin::without_variant(name);
         let host_name = match darwin::answer(name) {
-            Answer::Ours => return Some(self.supply(plain, Supplier::Library)),
+            Answer::Ours(own) => return Some(self.supply(own, Supplier::Library)),
             Answer::Differs => return None,
             Answer::Host(name) | Answer::HostOrOurs(name) => name,
         };

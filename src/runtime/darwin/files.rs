@@ -7,6 +7,7 @@ use std::ffi::{c_char, c_int, c_long, c_void};
 pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
     let at: Pointer = match name {
         b"_open" => open as Pointer,
+        b"_fcntl" => control as Pointer,
         b"_mmap" => map as Pointer,
         b"_sysconf" => configuration as Pointer,
         b"_clock_gettime" => clock as Pointer,
@@ -29,24 +30,53 @@ fn translated(flags: c_int, same: c_int, table: &[(c_int, c_int)]) -> c_int {
 /// # Safety
 /// `path` is a C string.
 unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
-    let flags = translated(
-        flags,
-        libc::O_ACCMODE,
-        &[
-            (0x4, libc::O_NONBLOCK),
-            (0x8, libc::O_APPEND),
-            (0x80, libc::O_SYNC),
-            (0x100, libc::O_NOFOLLOW),
-            (0x200, libc::O_CREAT),
-            (0x400, libc::O_TRUNC),
-            (0x800, libc::O_EXCL),
-            (0x2_0000, libc::O_NOCTTY),
-            (0x10_0000, libc::O_DIRECTORY),
-            (0x100_0000, libc::O_CLOEXEC),
-        ],
-    );
+    let flags = translated(flags, libc::O_ACCMODE, OPEN_FLAGS);
     // SAFETY: as the caller promises.
     unsafe { libc::open(path, flags, mode) }
+}
+
+/// What `open` takes and `fcntl` gives: theirs, and the host's.
+const OPEN_FLAGS: &[(c_int, c_int)] = &[
+    (0x4, libc::O_NONBLOCK),
+    (0x8, libc::O_APPEND),
+    (0x80, libc::O_SYNC),
+    (0x100, libc::O_NOFOLLOW),
+    (0x200, libc::O_CREAT),
+    (0x400, libc::O_TRUNC),
+    (0x800, libc::O_EXCL),
+    (0x2_0000, libc::O_NOCTTY),
+    (0x10_0000, libc::O_DIRECTORY),
+    (0x100_0000, libc::O_CLOEXEC),
+];
+
+/// `fcntl`, as far as its argument is a number: locks pass a structure, and are refused as unknown.
+///
+/// # Safety
+/// As that.
+unsafe extern "C" fn control(file: c_int, command: c_int, argument: c_int) -> c_int {
+    const F_FULLFSYNC: c_int = 51;
+    const F_DUPFD_CLOEXEC: c_int = 67;
+    let host = |command, argument: c_int| {
+        // SAFETY: commands that take a number, or nothing.
+        unsafe { libc::fcntl(file, command, argument) }
+    };
+    match command {
+        // F_DUPFD, F_GETFD and F_SETFD are the same everywhere.
+        0..=2 => host(command, argument),
+        F_DUPFD_CLOEXEC => host(libc::F_DUPFD_CLOEXEC, argument),
+        3 => match host(libc::F_GETFL, 0) {
+            -1 => -1,
+            flags => {
+                // One bit of several counts only with all of them (O_SYNC).
+                let set = OPEN_FLAGS.iter().filter(|(_, host)| flags & host == *host);
+                set.fold(flags & libc::O_ACCMODE, |all, (theirs, _)| all | theirs)
+            }
+        },
+        4 => host(libc::F_SETFL, translated(argument, libc::O_ACCMODE, OPEN_FLAGS)),
+        // SAFETY: has no preconditions.
+        F_FULLFSYNC => unsafe { libc::fsync(file) },
+        _ => host(-1, 0),
+    }
 }
 
 /// `mmap`

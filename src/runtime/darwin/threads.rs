@@ -25,6 +25,7 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
         b"_pthread_mutexattr_settype" => set_type as Pointer,
         b"_pthread_cond_wait" => wait as Pointer,
         b"_pthread_cond_timedwait" => wait_until as Pointer,
+        b"_pthread_cond_timedwait_relative_np" => wait_for as Pointer,
         b"_pthread_cond_signal" => signal as Pointer,
         b"_pthread_cond_broadcast" => broadcast as Pointer,
         b"_pthread_rwlock_rdlock" => read_lock as Pointer,
@@ -57,8 +58,8 @@ unsafe fn ready<T>(object: *mut T, signature: u64) -> *mut T {
 /// # Safety
 /// As [`ready`].
 unsafe fn mutex(object: *mut libc::pthread_mutex_t) -> *mut libc::pthread_mutex_t {
-    /// Where glibc keeps the kind: the fifth word.
-    const KIND: usize = 4;
+    /// Where the host keeps the kind: musl in the first word, which is also the signature's, glibc in the fifth.
+    const KIND: usize = if cfg!(target_env = "musl") { 0 } else { 4 };
     // SAFETY: as the caller promises.
     let word = unsafe { AtomicU64::from_ptr(object.cast()) }.load(Ordering::Relaxed);
     let kind = match word {
@@ -67,6 +68,12 @@ unsafe fn mutex(object: *mut libc::pthread_mutex_t) -> *mut libc::pthread_mutex_
         MUTEX | FIRST_FIT => None,
         _ => return object,
     };
+    if let Some(kind) = kind.filter(|_| KIND == 0) {
+        // SAFETY: as the caller promises.
+        let first = unsafe { AtomicU64::from_ptr(object.cast()) };
+        let _ = first.compare_exchange(word, kind as u64, Ordering::AcqRel, Ordering::Relaxed);
+        return object;
+    }
     if let Some(kind) = kind {
         // SAFETY: inside the object, and read by nobody before the signature is off; all that come write the same.
         unsafe { object.cast::<c_int>().add(KIND).write_volatile(kind) };
@@ -100,6 +107,28 @@ forward! {
     read_lock(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_rdlock(ready(object, READ_WRITE));
     write_lock(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_wrlock(ready(object, READ_WRITE));
     unlock_read_write(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_unlock(ready(object, READ_WRITE));
+}
+
+/// `pthread_cond_timedwait_relative_np`: a span of time, not a point in it.
+///
+/// # Safety
+/// As `pthread_cond_timedwait`.
+unsafe extern "C" fn wait_for(
+    object: *mut libc::pthread_cond_t,
+    with: *mut libc::pthread_mutex_t,
+    span: *const libc::timespec,
+) -> c_int {
+    const SECOND: libc::c_long = 1_000_000_000;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
+    // SAFETY: as the caller promises.
+    let span = unsafe { span.read() };
+    let nanoseconds = time.tv_nsec.saturating_add(span.tv_nsec);
+    time.tv_sec = time.tv_sec.saturating_add(span.tv_sec).saturating_add((nanoseconds / SECOND) as libc::time_t);
+    time.tv_nsec = nanoseconds % SECOND;
+    // SAFETY: as the caller promises.
+    unsafe { wait_until(object, with, &raw const time) }
 }
 
 /// `pthread_mutexattr_settype`: the numbers of two kinds are the other way round.
