@@ -9,6 +9,8 @@ use crate::room;
 use crate::symbol::Version;
 
 const VERSION_INDEX: u16 = 0x7fff;
+/// Room for so many rows is made at once.
+const ROWS: usize = 16;
 
 /// The versions of one file, by the index that `DT_VERSYM` uses.
 #[derive(Clone, Debug, Default)]
@@ -117,9 +119,9 @@ impl<'a> Versions<'a> {
     fn set(&mut self, index: u16, row: Row) -> Result<(), ErrorKind> {
         let index = usize::from(index);
         if index >= self.rows.len() {
-            // At most 2^15 rows, whatever the file says.
+            // At most 2^15 rows, whatever the file says; and most files have about a dozen, which come one by one.
             let more = index + 1 - self.rows.len();
-            room::reserve(&mut self.rows, more)?;
+            room::reserve(&mut self.rows, more.max(ROWS))?;
             self.rows.resize(index + 1, Row::default());
         }
         self.rows[index] = row;

@@ -47,7 +47,7 @@ fn what_would_be_missing_is_an_error() {
         (BOTH, item, "src/lib.rs: add `sideload::plugin!(pub PLUGIN: greet, part);` for what the crate exports"),
         (BOTH, &listed, "`part` is exported, and missing in `sideload::plugin!(pub PLUGIN: greet)`"),
         ("[lib]\ncrate-type = [\"cdylib\"]\n", "sideload::plugin!(pub PLUGIN: );", "is an rlib"),
-        (BOTH, "fn (", "src/lib.rs: expected"),
+        (BOTH, "fn 3() {}", "src/lib.rs: expected identifier"),
         (BOTH, "sideload::plugin!(PLUGIN);", "src/lib.rs: "),
         ("[lib", "", "Cargo.toml: "),
     ];

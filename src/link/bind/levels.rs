@@ -8,7 +8,7 @@
 
 use super::{Bindings, Linker, Supplier};
 use crate::darwin::{self, Answer};
-use crate::error::{ErrorKind, Place, Undefined};
+use crate::error::{ErrorKind, Place};
 use crate::link::group::Group;
 use crate::link::{Definitions, Inventory, LinkedModule};
 use crate::plan::{Exported, Import, Level, NeedKind, Query, Stream, Symbols, TwoLevelSymbols};
@@ -83,7 +83,7 @@ impl<'t> Linker<'t, '_> {
             None if may_be_missing => Definition::WeakNull,
             None if self.stubs => self.supply(name, Supplier::Stub { module: module.name.clone() }),
             None => {
-                self.undefined.push(Undefined { module: module.name.clone(), symbol: name.to_vec(), version: None });
+                self.undefined(&module.name, name, None)?;
                 Definition::Unused
             }
         })
