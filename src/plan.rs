@@ -289,6 +289,7 @@ pub enum Tables {
     MachO(macho::Tables),
 }
 
+pub use elf::hash::astray;
 pub use elf::symbols::{Filter, Found, NeededVersion, Query, SymbolTable as ScopedSymbols};
 pub use macho::symbols::{Exported, Import, Level, Stream, SymbolTable as TwoLevelSymbols};
 pub use symbols::{Binding, Export, Leads, Near, Symbols};

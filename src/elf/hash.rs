@@ -4,6 +4,26 @@
 //! `elf/dl-lookup.c`.
 
 use crate::bytes::Bytes;
+use std::cell::Cell;
+
+thread_local!(static ASTRAY: Cell<u64> = const { Cell::new(0) });
+
+/// Steps along one chain that are of no account: linkers make chains of a few.
+const USUAL: usize = 256;
+
+/// How many steps this thread has made, in all its searches, along chains that are longer than any linker makes them. Chains
+/// may overlap, and all names of a file lead to one: its size does not bound the work, so who searches for many names asks
+/// here when to give up.
+pub fn astray() -> u64 {
+    ASTRAY.get()
+}
+
+/// Counts what a comparison of long names costs, too.
+#[cold]
+#[inline(never)]
+pub(super) fn goes_astray(steps: usize) {
+    ASTRAY.set(ASTRAY.get().saturating_add(steps as u64));
+}
 
 /// The hash of `DT_GNU_HASH`: Bernstein's, modulo 2^32.
 ///
@@ -98,6 +118,9 @@ impl<'a> GnuHash<'a> {
             if word & 1 == 1 {
                 break;
             }
+            if at % USUAL == USUAL - 1 {
+                goes_astray(USUAL);
+            }
         }
         None
     }
@@ -179,9 +202,13 @@ impl<'a> SysvHash<'a> {
     pub(super) fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let mut symbol = u32::from_le_bytes(self.buckets[bucket_of(hash, self.buckets.len())]);
         // A chain longer than the table is a cycle.
-        for _ in 0..self.chains.len() {
+        for steps in 1..=self.chains.len() {
             if symbol == 0 {
                 return None;
+            }
+            if steps.is_multiple_of(USUAL) {
+                // A step reads a symbol and compares a name.
+                goes_astray(USUAL * 8);
             }
             if let Some(found) = accept(symbol) {
                 return Some(found);

@@ -246,6 +246,9 @@ pub struct SymbolTable<'a> {
     versions: Versions<'a>,
 }
 
+/// Bytes of a name that take as long to compare as a step along a chain.
+const LONG_NAME: usize = 32;
+
 impl<'a> SymbolTable<'a> {
     /// The table of a file.
     ///
@@ -355,7 +358,13 @@ impl<'a> SymbolTable<'a> {
     #[inline(never)]
     fn accepts(&self, index: u32, query: &Query<'_>, fallback: &mut Fallback) -> Option<u32> {
         let symbol = self.symbol(index)?;
-        if !symbol.is_visible(query.class) || !self.strings.c_str_is(u64::from(symbol.name), query.name) {
+        if !symbol.is_visible(query.class) {
+            return None;
+        }
+        if !self.strings.c_str_is(u64::from(symbol.name), query.name) {
+            if query.name.len() >= LONG_NAME {
+                super::hash::goes_astray(query.name.len() / LONG_NAME);
+            }
             return None;
         }
         let Some(versym) = self.versym(index) else { return Some(index) };

@@ -9,7 +9,7 @@ use super::group::Group;
 use super::{Definitions, Inventory, LinkedModule, Rules};
 use crate::addr::VmAddr;
 use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
-use crate::plan::{Filter, Found, LoadPlan, Query, ScopedSymbols, Symbols};
+use crate::plan::{self, Filter, Found, LoadPlan, Query, ScopedSymbols, Symbols};
 use crate::room;
 use crate::symbol::{Class, Definition, HostId, ImportId, InstanceId, ModuleId, Provider, Resolve, SymbolKind};
 use std::collections::BTreeMap;
@@ -149,6 +149,7 @@ pub(super) fn bind(
         undefined: Vec::new(),
         text_left: MOST_TEXT,
         names_left: 0,
+        astray_before: plan::astray(),
         used_host: vec![false; inventory.host.len()],
         used: Used { loaded: vec![false; inventory.loaded.len()], new: vec![false; group.modules.len()] },
         searched: Searched::default(),
@@ -271,6 +272,9 @@ fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'
 /// Bytes of names in one error. Whoever is told of ten thousand undefined symbols does not miss the next.
 const MOST_TEXT: usize = 1 << 20;
 
+/// Steps along endless chains that one group may cost: about a quarter of a second.
+const MOST_ASTRAY: u64 = 1 << 28;
+
 /// Below this many images, asking all is as fast as remembering.
 const WORTH_REMEMBERING: usize = 12;
 
@@ -289,6 +293,8 @@ struct Linker<'t, 'i> {
     text_left: usize,
     /// Bytes that the names of the module's imports may still have.
     names_left: u64,
+    /// What [`plan::astray`] said before the first import.
+    astray_before: u64,
     used_host: Vec<bool>,
     used: Used,
     /// Names that were searched for before: libraries of one group mostly import the same ones from one another.
@@ -383,6 +389,9 @@ impl<'t> Linker<'t, '_> {
         let bound = module.plan.imports::<Box<ErrorKind>>(bytes, |import| {
             if import.symbol as usize >= rows {
                 return Err(outside(import).into());
+            }
+            if plan::astray() - self.astray_before > MOST_ASTRAY {
+                return Err(endless_chains(import).into());
             }
             bindings.set_once(import, || {
                 // Most imports of a big library are its own definitions. Their hashes stand in its hash table, and if
@@ -510,6 +519,12 @@ struct Context<'c, 't> {
 fn endless_names(import: ImportId) -> ErrorKind {
     let place = crate::error::Place::Entry(u64::from(import.symbol));
     ErrorKind::malformed("DT_STRTAB: names without an end, over and over", place)
+}
+
+#[cold]
+fn endless_chains(import: ImportId) -> ErrorKind {
+    let place = crate::error::Place::Entry(u64::from(import.symbol));
+    ErrorKind::malformed("symbol hash table: chains without an end, over and over", place)
 }
 
 #[cold]

@@ -1,8 +1,12 @@
 //! Files that are made to cost memory: tables as long as they can be, whose every entry makes a loader remember something.
 
 use crate::{Place, counting, until_sealed};
+use std::time::{Duration, Instant};
 use test_fixtures::elf_edit::*;
 use test_fixtures::{ElfEdit, build};
+
+/// Longer than any of them takes on a busy machine, without optimisation.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Entries of each table.
 const ENTRIES: u64 = 1 << 18;
@@ -62,6 +66,29 @@ fn needs(elf: &mut ElfEdit) {
     }
 }
 
+/// A hash table of one bucket: an import's search visits every symbol of it, and there are as many imports.
+fn one_chain(elf: &mut ElfEdit) {
+    symbols(elf, 0x11, 0);
+    relocations(elf, GLOB_DAT, true);
+    let header = [1u32, 1, 1, 6, u32::MAX, u32::MAX, 1];
+    let words = header.into_iter().chain((0..ENTRIES as u32).map(|_| 2));
+    let table: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+    let at = append(elf, &table);
+    elf.set_dynamic(DT_GNU_HASH, at);
+}
+
+/// The same of the older kind, whose chain never ends.
+fn one_circle(elf: &mut ElfEdit) {
+    symbols(elf, 0x11, 0);
+    relocations(elf, GLOB_DAT, true);
+    let header = [1u32, ENTRIES as u32, 1];
+    let words = header.into_iter().chain((0..ENTRIES as u32).map(|_| 1));
+    let table: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+    let at = append(elf, &table);
+    elf.remove_dynamic(DT_GNU_HASH);
+    elf.set_dynamic(DT_HASH, at);
+}
+
 type Change = fn(&mut ElfEdit);
 
 const FILES: &[(&str, Change)] = &[
@@ -87,6 +114,8 @@ const FILES: &[(&str, Change)] = &[
         elf.set_dynamic(DT_PLTREL, DT_RELA);
     }),
     ("needs", needs),
+    ("one chain", one_chain),
+    ("one circle", one_circle),
 ];
 
 pub(crate) fn run() {
@@ -97,10 +126,13 @@ pub(crate) fn run() {
         change(&mut elf);
         elf.write(&place.path);
         let limit = (16 << 20) + 2 * elf.bytes().len();
+        let started = Instant::now();
         let (result, most) = counting::most(|| until_sealed(&place.path));
+        let took = started.elapsed();
         let result = result.map_or_else(|error| error.to_string(), |()| "sealed".to_owned());
         let end: String = result.chars().take(120).collect();
-        println!("{name}: {most} bytes of {limit}: {end}");
+        println!("{name}: {most} bytes of {limit}, {took:?}: {end}");
+        assert!(took < LONGEST, "{name}: {took:?}: {end}");
         assert!(most <= limit, "{name}: {most} bytes of memory, and not more than {limit} expected: {end}");
     }
 }
