@@ -11,6 +11,7 @@ mod resident;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;
+mod wheels;
 
 use sideload::plan::{self, LoadPlan};
 use sideload::render::Lines;
