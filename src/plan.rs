@@ -48,6 +48,8 @@ pub struct LoadPlan {
     pub unwind_tables: UnwindTables,
     /// What a language's own run-time system would have to be told about before the image can run, if anything.
     pub foreign_runtime: Option<&'static str>,
+    /// A signature that the system has to accept before it maps code from the file.
+    pub signature: Option<Signature>,
     /// The build id note, or the `LC_UUID`.
     pub build_id: Option<Vec<u8>>,
     /// What it asks of a loader.
@@ -228,6 +230,15 @@ impl EntryForm {
             EntryForm::Offsets { .. } => 4,
         }
     }
+}
+
+/// Where the signature of code is (`LC_CODE_SIGNATURE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// The image that it signs, as a range of the file.
+    pub image: FileRange,
+    /// The signature, as a range of the image.
+    pub blob: FileRange,
 }
 
 /// Unwind tables that are found by their section.

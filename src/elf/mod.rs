@@ -171,6 +171,7 @@ pub fn lower(header: &Header<'_>) -> Result<LoadPlan, ErrorKind> {
         unwind: layout.unwind,
         unwind_tables: Default::default(),
         foreign_runtime: None,
+        signature: None,
         regions: layout.regions,
         tables: crate::plan::Tables::Elf(tables),
     };

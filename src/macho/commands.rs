@@ -104,6 +104,8 @@ pub struct Commands {
     pub dyld_info: Option<[FileRange; 5]>,
     /// `LC_DYLD_CHAINED_FIXUPS`
     pub chained: Option<FileRange>,
+    /// `LC_CODE_SIGNATURE`
+    pub signature: Option<FileRange>,
     /// `LC_DYLD_EXPORTS_TRIE`
     pub exports: Option<FileRange>,
     /// `LC_SYMTAB`: the rows, and their names.
@@ -156,6 +158,7 @@ impl Commands {
             }
             lc::LC_DYLD_CHAINED_FIXUPS => self.chained = Some(command.payload(8)?),
             lc::LC_DYLD_EXPORTS_TRIE => self.exports = Some(command.payload(8)?),
+            lc::LC_CODE_SIGNATURE => self.signature = Some(command.payload(8)?),
             lc::LC_SYMTAB => self.symbols = command.symbols()?,
             lc::LC_DYSYMTAB => {
                 let [undefined, external, local] = [28, 68, 76].map(|at| command.word(at));

@@ -16,7 +16,7 @@ use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
 use crate::memory::Window;
 use crate::plan::{
-    Fixup, FixupKind, Flags, Form, LoadPlan, Machine, Region, SearchPaths, TlsModel, UnwindTables, Visitor,
+    Fixup, FixupKind, Flags, Form, LoadPlan, Machine, Region, SearchPaths, Signature, TlsModel, UnwindTables, Visitor,
 };
 use crate::symbol::{Class, ImportId};
 use commands::{Commands, Header};
@@ -127,6 +127,7 @@ pub fn lower(file: &[u8], image: &Slice) -> Result<LoadPlan, ErrorKind> {
             records: commands.named(b"__eh_frame"),
         },
         foreign_runtime: commands.foreign_runtime(),
+        signature: commands.signature.map(|blob| Signature { image: image.file, blob }),
         soname: commands.install_name,
         build_id: commands.uuid,
         flags,

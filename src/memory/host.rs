@@ -9,6 +9,7 @@ use crate::addr::{Bias, RunAddr, VmAddr, VmRange};
 use crate::error::ErrorKind;
 use crate::link::FileBytes;
 use crate::plan::{LoadPlan, Prot, Region};
+use crate::platform;
 use crate::platform::unix::{Reservation, page_size};
 use std::fs::File;
 
@@ -43,6 +44,13 @@ impl HostMemory {
             pending: Vec::new(),
             lent: Vec::new(),
         };
+        if let (Some(file), Some(signature)) = (&source.file, plan.signature) {
+            platform::register_signature(file, source.offset, signature).map_err(|error| ErrorKind::System {
+                call: "fcntl",
+                size: signature.blob.size,
+                source: error,
+            })?;
+        }
         for region in &plan.regions {
             match &source.file {
                 Some(file) if source.offset.is_multiple_of(page) => {

@@ -49,3 +49,66 @@ pub(crate) fn thread_id() -> u64 {
 pub(crate) fn is_first_thread() -> bool {
     false
 }
+
+/// What `F_ADDFILESIGS_RETURN` takes (`fsignatures_t` of `<sys/fcntl.h>`).
+#[repr(C)]
+struct FileSignatures {
+    /// In: where the image is in its file. Out: up to where the signature covers the image.
+    file_start: libc::off_t,
+    /// Where the signature is in the image, as a pointer that is none.
+    blob_start: *mut libc::c_void,
+    blob_size: libc::size_t,
+    own_size: libc::size_t,
+    hash: [libc::c_char; 20],
+    hash_kind: libc::c_int,
+}
+
+/// What `F_CHECK_LV` takes (`fchecklv_t`).
+#[repr(C)]
+struct CheckLibraryValidation {
+    file_start: libc::off_t,
+    message_size: libc::size_t,
+    message: *mut libc::c_void,
+}
+
+const F_ADDFILESIGS_RETURN: libc::c_int = 97;
+const F_CHECK_LV: libc::c_int = 98;
+
+/// Hands the kernel the signature of an image that begins at `offset` of its file plus where the plan says, as dyld does
+/// (`Loader::validateCodeSignature`): it maps no code from a file without. Then asks whether this process may use it.
+///
+/// # Errors
+/// The kernel takes no such signature, or it does not cover all that comes before it, or the process may load only
+/// what its own maker or the system's signed.
+pub(crate) fn register_signature(file: &File, offset: u64, signature: crate::plan::Signature) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let too_large = || std::io::Error::from_raw_os_error(libc::EFBIG);
+    let start = offset.checked_add(signature.image.start.0).ok_or_else(too_large)?;
+    let file_start = libc::off_t::try_from(start).map_err(|_| too_large())?;
+    let blob = signature.blob;
+    let mut signatures = FileSignatures {
+        file_start,
+        blob_start: std::ptr::without_provenance_mut(blob.start.0 as usize),
+        blob_size: blob.size as usize,
+        own_size: size_of::<FileSignatures>(),
+        hash: [0; 20],
+        hash_kind: 0,
+    };
+    // SAFETY: the descriptor is open, and the argument is the structure that the command takes; the pointer in it is an
+    // offset, which the kernel does not follow.
+    if unsafe { libc::fcntl(file.as_raw_fd(), F_ADDFILESIGS_RETURN, &raw mut signatures) } == -1 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // A signature of a part would leave code after it that nobody vouched for.
+    if (signatures.file_start as u64) < blob.start.0 {
+        return Err(std::io::Error::from_raw_os_error(libc::EPERM));
+    }
+    let mut message = [0u8; 512];
+    let mut check =
+        CheckLibraryValidation { file_start, message_size: message.len(), message: message.as_mut_ptr().cast() };
+    // SAFETY: as above; the message's buffer is as long as it says, and outlives the call.
+    if unsafe { libc::fcntl(file.as_raw_fd(), F_CHECK_LV, &raw mut check) } == -1 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}

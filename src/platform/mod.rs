@@ -35,7 +35,9 @@ pub(crate) mod no_threads;
 pub(crate) use no_threads as threads;
 
 #[cfg_attr(loom, allow(unused_imports, reason = "the model checker has threads of its own"))]
-pub(crate) use system::{Auxv, NO_RESERVE, POPULATE, auxv, is_first_thread, seal, sealable_file, thread_id};
+pub(crate) use system::{
+    Auxv, NO_RESERVE, POPULATE, auxv, is_first_thread, register_signature, seal, sealable_file, thread_id,
+};
 
 /// Where the system keeps the cache of library paths, if it has one.
 pub(crate) const LIBRARY_CACHE: Option<&str> = system::LIBRARY_CACHE;

@@ -107,3 +107,19 @@ fn an_image_is_chosen_by_name() {
     let java = sideload::plan::plan(b"\xca\xfe\xba\xbe\0\0\0\x34\0\x10", "A.class").expect_err("no image").to_string();
     assert!(java.contains("unknown magic"), "{java}");
 }
+
+#[test]
+fn a_signature_covers_all_before_it() {
+    let mut signed = 0;
+    for (name, bytes, arch) in crate::images() {
+        let plan = crate::plan(&name, &bytes, arch);
+        let Some(signature) = plan.signature else { continue };
+        let sideload::plan::Tables::MachO(tables) = &plan.tables else { panic!("{name}: of another format") };
+        assert_eq!(signature.image, tables.image, "{name}");
+        let start = (signature.image.start.0 + signature.blob.start.0) as usize;
+        // CSMAGIC_EMBEDDED_SIGNATURE, big-endian as all of it.
+        assert_eq!(bytes.get(start..start + 4), Some(&[0xfa, 0xde, 0x0c, 0xc0][..]), "{name}");
+        signed += 1;
+    }
+    assert!(signed > 10, "{signed} signatures");
+}
