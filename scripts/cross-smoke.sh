@@ -1,6 +1,6 @@
 #!/bin/bash
 # Proves that scripts/cross-setup.sh --link did its work: checks, builds and links a program that
-# uses every dependency of the library, for each target.
+# opens a library with ours, and uses every dependency of it, for each target.
 #
 #   scripts/cross-smoke.sh [TARGET...]
 set -euo pipefail
@@ -20,7 +20,7 @@ readonly here work
 
 write_crate() {
     mkdir -p "$work/src"
-    cat >"$work/Cargo.toml" <<'TOML'
+    cat >"$work/Cargo.toml" <<TOML
 [package]
 name = "smoke"
 edition = "2024"
@@ -30,6 +30,7 @@ goblin = "0.10"
 libc = "0.2"
 memmap2 = "0.9"
 region = "3"
+sideload = { path = "$(dirname "$here")" }
 thiserror = "2"
 TOML
     cat >"$work/src/main.rs" <<'RUST'
@@ -47,6 +48,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let is_elf = goblin::elf::Elf::parse(&map).is_ok();
     let sum = std::thread::spawn(move || map.iter().map(|&b| u64::from(b)).sum::<u64>());
     println!("{is_elf} {:?}", sum.join());
+    if let Some(name) = std::env::args().nth(1) {
+        // SAFETY: whoever names it vouches for its initialisers.
+        let library = unsafe { sideload::Library::open(&name) }?;
+        // SAFETY: as above, and nothing is done with it.
+        println!("{}", unsafe { library.get::<extern "C" fn()>("answer") }.is_ok());
+    }
     Ok(())
 }
 RUST

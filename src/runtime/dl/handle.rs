@@ -129,7 +129,7 @@ impl Handle {
             Some(Member::Ours(caller)) => Loader::for_opener(&caller),
             _ => Loader::new(),
         };
-        let loader = loader.global(flags & libc::RTLD_GLOBAL != 0).deep(flags & DEEPBIND != 0);
+        let loader = loader.global(flags & libc::RTLD_GLOBAL != 0).deep(DEEPBIND.is_some_and(|bit| flags & bit != 0));
         if flags & libc::RTLD_NOLOAD != 0 {
             match loader.link(path) {
                 Ok(linked) if matches!(linked.plan().root, Provider::New(_)) => return Ok(None),
@@ -169,10 +169,10 @@ impl Handle {
 }
 
 #[cfg(target_env = "gnu")]
-const DEEPBIND: c_int = libc::RTLD_DEEPBIND;
+const DEEPBIND: Option<c_int> = Some(libc::RTLD_DEEPBIND);
 /// Other C libraries have no such thing.
 #[cfg(not(target_env = "gnu"))]
-const DEEPBIND: c_int = 0;
+const DEEPBIND: Option<c_int> = None;
 
 /// An address within the call that returns to `caller`: it may be the last instruction of its function, and that the
 /// last of its segment.
