@@ -379,7 +379,7 @@ fn names_origin(paths: &SearchPaths) -> bool {
 /// The folder of the executable. What it was started by may be a link, or relative to a working folder of then.
 fn program_folder(started_by: Option<&Path>) -> Option<PathBuf> {
     let known = || started_by.filter(|path| path.is_absolute()).map(Path::to_owned);
-    std::env::current_exe().ok().or_else(known).as_deref().and_then(origin)
+    unix::executable().ok().or_else(known).as_deref().and_then(origin)
 }
 
 /// What `$ORIGIN` stands for in a module. What the caller gave under a name that is no full path is in no folder: least of
@@ -395,5 +395,7 @@ fn origin(path: &Path) -> Option<PathBuf> {
     if folder.is_absolute() {
         return Some(folder.to_owned());
     }
-    std::path::absolute(folder).ok().or_else(|| std::env::current_dir().ok())
+    // Of no name at all, the working folder.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    unix::absolute(folder).ok()
 }

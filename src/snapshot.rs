@@ -6,7 +6,6 @@ use crate::platform::{seal, sealable_file, unix};
 use crate::room;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Fills a buffer from an offset of a file on.
@@ -22,12 +21,20 @@ pub(crate) fn of(image: ImageFile) -> Result<ImageFile, ErrorKind> {
     };
     let size = bytes.len() as u64;
     // Read, not copied from the mapping: that would be where another process cuts the file off.
-    let read = |piece: &mut [u8], at: u64| match file.read_exact_at(piece, offset + at) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            let now = unix::stat(file).map_or(0, |(stamp, _)| stamp.size);
-            Err(ErrorKind::Changed { size: now, expected: *file_size })
+    let read = |piece: &mut [u8], at: u64| {
+        let mut done = 0;
+        while done < piece.len() {
+            match unix::read_at(file, &mut piece[done..], offset + at + done as u64) {
+                Ok(0) => {
+                    let now = unix::stat(file).map_or(0, |(stamp, _)| stamp.size);
+                    return Err(ErrorKind::Changed { size: now, expected: *file_size });
+                }
+                Ok(more) => done += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(ErrorKind::Io { call: "pread", path: path.clone(), source }),
+            }
         }
-        result => result.map_err(|source| ErrorKind::Io { call: "pread", path: path.clone(), source }),
+        Ok(())
     };
     let bytes = match sealed_copy(size, &read)? {
         Some((map, copy)) => {
@@ -53,7 +60,7 @@ fn sealed_copy(size: u64, read: &ReadAt<'_>) -> Result<Option<(memmap2::Mmap, Fi
     while at < size {
         let piece = &mut piece[..(size - at).min(PIECE) as usize];
         read(piece, at)?;
-        if copy.write_all_at(piece, at).is_err() {
+        if unix::write_at(&copy, piece, at).is_err() {
             return Ok(None);
         }
         at += piece.len() as u64;

@@ -9,23 +9,8 @@ use sideload::{Library, Plugin};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use support::{Child, Folder, argument, say};
+use support::{Child, Folder, LIBDL as NAMES, argument, say};
 use test_fixtures::build;
-
-/// What is counted, in this order.
-const NAMES: [&str; 11] = [
-    "dlopen",
-    "dlmopen",
-    "dlsym",
-    "dlvsym",
-    "dladdr",
-    "dladdr1",
-    "dlinfo",
-    "dlclose",
-    "dlerror",
-    "dl_iterate_phdr",
-    "_dl_find_object",
-];
 
 /// Where the object tells the program its counters' address.
 const COUNTERS: &str = "SIDELOAD_TEST_COUNTERS";

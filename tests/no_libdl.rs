@@ -6,24 +6,13 @@
 //! destructors included. The standard library's own use of `dl_iterate_phdr` is in other rlibs.
 #![cfg(target_os = "linux")]
 
+mod support;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-
-const LIBDL: &[&str] = &[
-    "dlopen",
-    "dlmopen",
-    "dlsym",
-    "dlvsym",
-    "dladdr",
-    "dladdr1",
-    "dlinfo",
-    "dlclose",
-    "dlerror",
-    "dl_iterate_phdr",
-    "_dl_find_object",
-];
+use support::LIBDL;
 
 #[test]
 fn library_neither_defines_nor_wants_a_name_of_libdl() {

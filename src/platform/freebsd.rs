@@ -1,5 +1,6 @@
 //! FreeBSD: compiled and linted, not run (see README).
 
+use super::Auxv;
 use std::fs::File;
 
 /// There is no such flag: pages are filled by faults.
@@ -11,22 +12,11 @@ pub(crate) const NO_RESERVE: libc::c_int = 0;
 /// `ld-elf.so.hints` is a list of folders, not of libraries; they are the caller's to add to the library path.
 pub(crate) const LIBRARY_CACHE: Option<&str> = None;
 
-/// What the kernel tells a new process (`elf_aux_info(3)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Auxv {
-    Phdr,
-    Phnum,
-    Base,
-    Entry,
-    ExecFn,
-    Secure,
-}
-
 unsafe extern "C" {
     fn elf_aux_info(aux: libc::c_int, buffer: *mut libc::c_void, length: libc::c_int) -> libc::c_int;
 }
 
-/// One value of the auxiliary vector; `None` where the kernel gave none.
+/// One value of the auxiliary vector (`elf_aux_info(3)`); `None` where the kernel gave none.
 pub(crate) fn auxv(kind: Auxv) -> Option<u64> {
     // <sys/elf_common.h>
     let key = match kind {

@@ -4,7 +4,8 @@
 //! has to fail once, at the right moment, in one process only. So each call passes here. Closed to nobody, the gate is
 //! one relaxed load of a number that nobody writes, beside a call that costs a hundred times as much.
 //!
-//! Not here are `close` and `munmap`: no kernel refuses to take back what it gave, and nobody could be told if one did.
+//! Not here are `close` and `munmap`: no kernel refuses to take back what it gave, and nobody could be told if one did. Some
+//! calls are done without where they fail: a file in memory, and what tells where the program or the working folder is.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,21 +13,40 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A kind of system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "not every system has every call"))]
 pub(crate) enum Call {
     Open,
     Stat,
     Map,
     Protect,
     Read,
+    Write,
+    MemoryFile,
+    Seal,
+    ReadLink,
+    WorkingFolder,
+    ReadThread,
+    WriteThread,
+    FindThread,
+    Pipe,
 }
 
 /// The calls in the order of their numbers, with their names and how they fail.
-const CALLS: [(&str, i32); 5] = [
+const CALLS: [(&str, i32); 14] = [
     ("openat", libc::EMFILE),
     ("fstat", libc::EIO),
     ("mmap", libc::ENOMEM),
     ("mprotect", libc::ENOMEM),
     ("pread", libc::EIO),
+    ("pwrite", libc::ENOSPC),
+    ("memfd_create", libc::EMFILE),
+    ("fcntl", libc::EBUSY),
+    ("readlink", libc::EIO),
+    ("getcwd", libc::ENOMEM),
+    ("process_vm_readv", libc::ENOMEM),
+    ("process_vm_writev", libc::ENOMEM),
+    ("get_robust_list", libc::ESRCH),
+    ("pipe2", libc::EMFILE),
 ];
 
 /// Whether anybody counts.

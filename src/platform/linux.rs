@@ -1,6 +1,8 @@
 //! Linux.
 
 pub(crate) mod threads;
+use super::Auxv;
+use super::gate::{self, Call};
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 
@@ -13,18 +15,7 @@ pub(crate) const NO_RESERVE: libc::c_int = libc::MAP_NORESERVE;
 /// glibc's cache of library paths.
 pub(crate) const LIBRARY_CACHE: Option<&str> = Some("/etc/ld.so.cache");
 
-/// What the kernel tells a new process (`getauxval(3)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Auxv {
-    Phdr,
-    Phnum,
-    Base,
-    Entry,
-    ExecFn,
-    Secure,
-}
-
-/// One value of the auxiliary vector; `None` where the kernel gave none.
+/// One value of the auxiliary vector (`getauxval(3)`); `None` where the kernel gave none.
 pub(crate) fn auxv(kind: Auxv) -> Option<u64> {
     let key = match kind {
         Auxv::Phdr => libc::AT_PHDR,
@@ -41,6 +32,7 @@ pub(crate) fn auxv(kind: Auxv) -> Option<u64> {
 
 /// A file in memory that can be sealed (`memfd_create(2)`), if the system allows it.
 pub(crate) fn sealable_file() -> Option<File> {
+    gate::pass(Call::MemoryFile).ok()?;
     // SAFETY: the name is a C string, and only for people.
     let fd = unsafe { libc::memfd_create(c"sideload".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
     // SAFETY: the descriptor was made just now and has no other owner.
@@ -51,7 +43,7 @@ pub(crate) fn sealable_file() -> Option<File> {
 pub(crate) fn seal(file: &File) -> bool {
     let seals = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
     // SAFETY: the descriptor is open, and the argument is a number.
-    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) == 0 }
+    gate::pass(Call::Seal).is_ok() && unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) == 0 }
 }
 
 /// A number that tells this thread from all others alive.

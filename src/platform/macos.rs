@@ -1,5 +1,6 @@
 //! macOS: compiled and linted, not run (see README). There are no ELF images in the process and no auxiliary vector.
 
+use super::Auxv;
 use std::fs::File;
 
 /// There is no such flag: pages are filled by faults.
@@ -10,17 +11,6 @@ pub(crate) const NO_RESERVE: libc::c_int = libc::MAP_NORESERVE;
 
 /// dyld's shared cache is not a list of files.
 pub(crate) const LIBRARY_CACHE: Option<&str> = None;
-
-/// What other kernels tell a new process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Auxv {
-    Phdr,
-    Phnum,
-    Base,
-    Entry,
-    ExecFn,
-    Secure,
-}
 
 /// Only whether the process runs with more rights than its user.
 pub(crate) fn auxv(kind: Auxv) -> Option<u64> {

@@ -36,8 +36,19 @@ pub(crate) use no_threads as threads;
 
 #[cfg_attr(loom, allow(unused_imports, reason = "the model checker has threads of its own"))]
 pub(crate) use system::{
-    Auxv, NO_RESERVE, POPULATE, auxv, is_first_thread, register_signature, seal, sealable_file, thread_id,
+    NO_RESERVE, POPULATE, auxv, is_first_thread, register_signature, seal, sealable_file, thread_id,
 };
+
+/// What a kernel tells a new process, of which each system answers what it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Auxv {
+    Phdr,
+    Phnum,
+    Base,
+    Entry,
+    ExecFn,
+    Secure,
+}
 
 /// Where the system keeps the cache of library paths, if it has one.
 pub(crate) const LIBRARY_CACHE: Option<&str> = system::LIBRARY_CACHE;

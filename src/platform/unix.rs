@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -147,6 +147,26 @@ pub(crate) fn can_read(at: u64) -> io::Result<bool> {
 pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     gate::pass(Call::Read)?;
     std::os::unix::fs::FileExt::read_at(file, bytes, offset)
+}
+
+/// Writes to a file at an offset, all of it.
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    gate::pass(Call::Write)?;
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+/// The path from the root: only that of a relative one takes a system call.
+pub(crate) fn absolute(path: &Path) -> io::Result<PathBuf> {
+    if path.is_relative() {
+        gate::pass(Call::WorkingFolder)?;
+    }
+    std::path::absolute(path)
+}
+
+/// The path of the program that runs.
+pub(crate) fn executable() -> io::Result<PathBuf> {
+    gate::pass(Call::ReadLink)?;
+    std::env::current_exe()
 }
 
 /// A run of address space that belongs to one image.

@@ -22,6 +22,7 @@ use crate::finder;
 use crate::library::{Library, Symbol, SymbolName};
 use crate::loader::{Link, Loader};
 use crate::plan::{LoadPlan, Query};
+use crate::platform::unix;
 use crate::registry::{Instance, Member, REGISTRY};
 use crate::room;
 use crate::snapshot;
@@ -384,7 +385,7 @@ const PART_OF_THE_PROGRAM: &str = "it is an image of the program itself";
 impl Gate {
     fn new(options: &Options, path: &Path) -> Gate {
         // Without a working folder there is no path from the root, and no other name for the file either.
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let path = unix::absolute(path).unwrap_or_else(|_| path.to_owned());
         Gate { options: options.clone(), path, found: Mutex::new(None), shared: Mutex::new(None) }
     }
 

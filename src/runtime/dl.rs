@@ -33,6 +33,7 @@ mod scope;
 
 use super::tls;
 use crate::addr::RunAddr;
+use crate::platform::unix;
 use handle::{Failure, Handle};
 use images::HeaderInfo;
 use report::or_fail;
@@ -328,7 +329,7 @@ unsafe fn answer(handle: *const c_void, request: c_int, result: *mut c_void) -> 
 /// The folder that a file is in, as a full path.
 fn origin(path: &CStr) -> Vec<u8> {
     let path = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
-    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let full = unix::absolute(path).unwrap_or_else(|_| path.to_owned());
     full.parent().map_or(Vec::new(), |folder| folder.as_os_str().as_bytes().to_vec())
 }
 

@@ -14,6 +14,21 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// The functions of `<dlfcn.h>` and `<link.h>` that a program can take over for the whole process.
+pub(crate) const LIBDL: [&str; 11] = [
+    "dlopen",
+    "dlmopen",
+    "dlsym",
+    "dlvsym",
+    "dladdr",
+    "dladdr1",
+    "dlinfo",
+    "dlclose",
+    "dlerror",
+    "dl_iterate_phdr",
+    "_dl_find_object",
+];
+
 thread_local!(static ROOM: sideload::StaticTls<{ 64 << 10 }> = const { sideload::StaticTls::new() });
 
 /// Gives the library more room for static thread-locals than it has of its own, as the fixtures want.

@@ -15,6 +15,7 @@
 
 use crate::addr::RunAddr;
 use crate::error::ErrorKind;
+use crate::platform::gate::{self, Call};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -210,6 +211,7 @@ fn ring(here: u64, copier: &mut Copier) -> Result<Round, ErrorKind> {
 fn tasks() -> Result<Vec<libc::pid_t>, ErrorKind> {
     let refused = |source| ErrorKind::System { call: "openat of /proc/self/task", size: 0, source };
     let mut tasks = Vec::new();
+    gate::pass(Call::Open).map_err(refused)?;
     for entry in std::fs::read_dir("/proc/self/task").map_err(refused)? {
         let entry = entry.map_err(|source| ErrorKind::System { call: "getdents64", size: 0, source })?;
         tasks.extend(entry.file_name().to_str().and_then(|name| name.parse::<libc::pid_t>().ok()));
@@ -219,6 +221,8 @@ fn tasks() -> Result<Vec<libc::pid_t>, ErrorKind> {
 
 /// Where a thread's list of robust mutexes is; 0 is this thread.
 fn robust_list(task: libc::pid_t) -> Result<Option<u64>, ErrorKind> {
+    let refused = |source| ErrorKind::System { call: "get_robust_list", size: 0, source };
+    gate::pass(Call::FindThread).map_err(refused)?;
     let (mut head, mut size) = (0usize, 0usize);
     // SAFETY: the kernel writes two words, to two words.
     let failed = unsafe { libc::syscall(libc::SYS_get_robust_list, task, &raw mut head, &raw mut size) };
@@ -305,6 +309,13 @@ enum Direction {
 }
 
 impl Direction {
+    fn gate(self) -> Call {
+        match self {
+            Direction::FromThere => Call::ReadThread,
+            Direction::ToThere => Call::WriteThread,
+        }
+    }
+
     fn call(self) -> &'static str {
         match self {
             Direction::FromThere => "process_vm_readv",
@@ -316,6 +327,7 @@ impl Direction {
 /// # Safety
 /// As [`Copier::copy`].
 unsafe fn copy_directly(here: u64, there: u64, size: usize, way: Direction) -> Result<bool, ErrorKind> {
+    gate::pass(way.gate()).map_err(|source| ErrorKind::System { call: way.call(), size: size as u64, source })?;
     let local = libc::iovec { iov_base: pointer(here), iov_len: size };
     let remote = libc::iovec { iov_base: pointer(there), iov_len: size };
     // SAFETY: it has no preconditions.
@@ -353,6 +365,7 @@ fn is_fault(error: &ErrorKind) -> bool {
 }
 
 fn pipe() -> Option<(OwnedFd, OwnedFd)> {
+    gate::pass(Call::Pipe).ok()?;
     let mut ends = [0; 2];
     // SAFETY: two descriptors are written to two numbers.
     let made = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } == 0;

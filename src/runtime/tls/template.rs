@@ -31,7 +31,9 @@ pub(super) unsafe fn write(slice: &Slice, bytes: &[u8], host: &HostImages) -> Re
     unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), pointer(at), bytes.len()) };
     if let Some((start, size)) = sealed {
         // SAFETY: as they were before.
-        unsafe { unix::protect_data(start, size, false) }?;
+        let seal = || unsafe { unix::protect_data(start, size, false) };
+        // Once more, should it fail: it is an error all the same, but they do not stay writable if that can be helped.
+        seal().inspect_err(|_| drop(seal()))?;
     }
     Ok(())
 }
