@@ -14,7 +14,7 @@ pub struct Supplied {
 /// Who supplies a symbol that no image defines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Supplier {
-    /// The caller's [`Resolve`], at this address.
+    /// The caller's [`Resolve`](crate::symbol::Resolve), at this address.
     Caller(RunAddr),
     /// This library: it is one of its own functions.
     Library,
