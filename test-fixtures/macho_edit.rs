@@ -10,6 +10,7 @@ pub struct MachOEdit {
 /// `LC_…` numbers that edits look for.
 pub mod lc {
     #![allow(missing_docs)]
+    pub const DYSYMTAB: u32 = 0xb;
     pub const LOAD_DYLIB: u32 = 0xc;
     pub const SEGMENT_64: u32 = 0x19;
     pub const ROUTINES_64: u32 = 0x1a;

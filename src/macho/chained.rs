@@ -239,6 +239,10 @@ impl Pointers for Plain {
 
     #[inline]
     fn rebase(self, raw: u64) -> Option<VmAddr> {
+        // Nearly all are no bind and leave the high byte alone, which is one test.
+        if raw & (1 << 63 | 0xff << 36) == 0 {
+            return Some(VmAddr((raw & 0xf_ffff_ffff).wrapping_add(self.base)));
+        }
         (raw >> 63 == 0).then(|| target((raw & 0xf_ffff_ffff).wrapping_add(self.base), raw >> 36 & 0xff))
     }
 
@@ -275,8 +279,12 @@ impl Pointers for Arm64e {
     fn rebase(self, raw: u64) -> Option<VmAddr> {
         // Signed and other pointers take turns in no order: what chooses is arithmetic, since a branch would guess wrong.
         let signed = (raw as i64 >> 63) as u64;
+        let base = self.base ^ (self.base ^ self.header) & signed;
+        // Nearly all are no bind, and have a target of 32 bits and nothing in the high byte.
+        if raw & (1 << 62 | 0x7_ffff << 32 & !signed) == 0 {
+            return Some(VmAddr(u64::from(raw as u32).wrapping_add(base)));
+        }
         let offset = raw & (0x7ff_ffff_ffff & !signed | 0xffff_ffff);
-        let base = self.base & !signed | self.header & signed;
         (raw >> 62 & 1 == 0).then(|| target(offset.wrapping_add(base), raw >> 43 & 0xff & !signed))
     }
 

@@ -162,7 +162,7 @@ impl Commands {
             lc::LC_SYMTAB => self.symbols = command.symbols()?,
             lc::LC_DYSYMTAB => {
                 let [undefined, external, local] = [28, 68, 76].map(|at| command.word(at));
-                self.classic = undefined? + external? + local? > 0;
+                self.classic = undefined? | external? | local? != 0;
             }
             lc::LC_ENCRYPTION_INFO | lc::LC_ENCRYPTION_INFO_64 if command.word(16)? != 0 => {
                 return Err(ErrorKind::unsupported("LC_ENCRYPTION_INFO_64 (an encrypted image)"));

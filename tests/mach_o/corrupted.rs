@@ -79,3 +79,15 @@ fn any_bit_may_be_wrong() {
     }
     assert!(fine > 300 && wrong > 300, "{fine} fine, {wrong} wrong: the bits do not matter?");
 }
+
+/// Found by the campaign of `tests/hostile`.
+#[test]
+fn counts_of_classic_relocations_may_be_any() {
+    use test_fixtures::macho_edit::{MachOEdit, image, lc};
+    for name in ["rebase-x64-chained", "rebase-x64-old"] {
+        let mut edit = MachOEdit::new(image(name));
+        let command = edit.command(lc::DYSYMTAB);
+        edit.put(command + 8, &[0xff; 72]);
+        sideload::plan::plan(&edit.into_bytes(), name).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
