@@ -5,11 +5,13 @@
 mod border;
 mod build;
 mod builds;
+mod corrupted;
 mod cost;
 mod example;
 mod forks;
 mod generations;
 mod linked;
+mod many;
 mod rows;
 #[path = "../support/mod.rs"]
 mod support;
