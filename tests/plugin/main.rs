@@ -15,4 +15,5 @@ mod many;
 mod rows;
 #[path = "../support/mod.rs"]
 mod support;
+mod tiers;
 mod types;

@@ -1,0 +1,28 @@
+//! The host of `tier-plugin`: says what the two share.
+
+use sideload::Plugin;
+use std::any::Any;
+use std::sync::atomic::Ordering;
+use tier_shared::{COUNT, SAID, Speaker};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::args_os().nth(1).ok_or("usage: tier-host PLUGIN")?;
+    // SAFETY: the plugin is the one beside this program.
+    let plugin = unsafe { Plugin::open(&path) }?;
+    COUNT.store(40, Ordering::SeqCst);
+    let count = plugin.lookup::<fn() -> u64>("count")?;
+    println!("count {} {} {}", count(), count(), COUNT.load(Ordering::SeqCst));
+    plugin.lookup::<fn(&'static str)>("say")?("hello");
+    println!("said {}", SAID.get());
+    // SAFETY: as the plugin's source has it.
+    let (any, panic) = unsafe {
+        (plugin.lookup_unchecked::<fn() -> Box<dyn Any>>("tier_any")?, plugin.lookup_unchecked::<fn()>("tier_panic")?)
+    };
+    match any().downcast::<Box<dyn Speaker>>() {
+        Ok(speaker) => println!("speaks {}", speaker.say()),
+        Err(_) => println!("another type"),
+    }
+    let payload = std::panic::catch_unwind(*panic).expect_err("it panics");
+    println!("panicked {:?}", payload.downcast_ref::<u64>());
+    Ok(())
+}
