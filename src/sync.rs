@@ -86,7 +86,7 @@ mod tests {
 pub(crate) mod checked {
     pub(crate) use super::lock;
     pub(crate) use crate::platform::thread_id;
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
     pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread::yield_now as pause;
     use std::time::Duration;
@@ -102,7 +102,7 @@ pub(crate) mod checked {
 /// ends only when it is woken, and a thread that nobody wakes is an error.
 #[cfg(loom)]
 pub(crate) mod checked {
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use loom::thread::yield_now as pause;
     use std::hash::{DefaultHasher, Hash, Hasher};

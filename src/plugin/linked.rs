@@ -3,7 +3,7 @@
 use super::Plugin;
 use super::init;
 use super::manifest::Manifest;
-use super::state::{self, About, Key, State};
+use super::state::{About, Content, Key, PLUGINS};
 use super::table::{Entry, Table};
 use crate::addr::RunAddr;
 use crate::error::{Error, ErrorKind, Stage};
@@ -13,7 +13,7 @@ use crate::loader::Loader;
 use crate::registry::Member;
 use crate::runtime::host;
 use sideload_plugin::abi::{Export, ExportKind, ExportRow, Init, InitRow, LinkedItem, LinkedPlugin, decode};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 impl Loader {
@@ -38,10 +38,10 @@ impl Loader {
         let program = host.images.first().ok_or(at(ErrorKind::Host { what: "there is no executable" }))?;
         let root = Member::Host(Arc::clone(program));
         let library = Library::new_in(root.clone(), Arc::new([root]), true);
-        let about = self.about_linked(name, plugin).map_err(at)?;
+        let about = self.about_linked(plugin).map_err(at)?;
         let key = Key::Linked(std::ptr::from_ref::<LinkedPlugin>(plugin).addr());
         let (state, is_new) =
-            state::enter(key, Path::new(name), |_| linked_state(about, plugin, library, key)).map_err(at)?;
+            PLUGINS.enter(key, Path::new(name), || Ok(linked_content(about, plugin, library))).map_err(at)?;
         if !is_new {
             return self.join_plugin(state);
         }
@@ -61,7 +61,7 @@ impl Loader {
     }
 
     /// Checked at every open, as a file is.
-    fn about_linked(&self, name: &str, plugin: &LinkedPlugin) -> Result<About, ErrorKind> {
+    fn about_linked(&self, plugin: &LinkedPlugin) -> Result<About, ErrorKind> {
         let mut manifest = Manifest::default();
         let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         manifest.identity = plugin.identity().rows().map(owned).collect();
@@ -73,17 +73,18 @@ impl Loader {
         }
         manifest.check()?;
         let warnings = self.plugins.build.compare(&manifest)?;
-        Ok(About { path: PathBuf::from(name), stamp: FileStamp::default(), manifest, warnings })
+        Ok(About { stamp: FileStamp::default(), manifest, warnings })
     }
 }
 
-fn linked_state(about: About, plugin: &LinkedPlugin, library: Library, key: Key) -> Result<State, ErrorKind> {
+fn linked_content(mut about: About, plugin: &LinkedPlugin, library: Library) -> Content {
     let addresses = plugin.items().iter().filter_map(|linked| match linked.item {
         LinkedItem::Export(_, address) => Some(RunAddr(address.expose_provenance() as u64)),
         LinkedItem::Init(..) => None,
     });
-    let entries = about.manifest.exports.iter().zip(addresses).map(|(row, address)| Entry::new(row, address)).collect();
-    Ok(State::new(library, key, about, Table::new(entries), 1))
+    let rows = std::mem::take(&mut about.manifest.exports);
+    let entries = rows.into_iter().zip(addresses).map(|(row, address)| Entry::new(row, address)).collect();
+    Content { library, about, table: Table::new(entries) }
 }
 
 fn export_row(row: &Export) -> Result<ExportRow, ErrorKind> {

@@ -7,6 +7,7 @@
 mod identity;
 #[allow(unsafe_code)]
 mod init;
+pub(crate) mod life;
 mod linked;
 mod manifest;
 mod options;
@@ -30,10 +31,9 @@ use crate::source::Source;
 use crate::sync::lock;
 use manifest::Manifest;
 use sideload_plugin::abi::{Api, Described, Difference, Exported, Lookup, Type, decode};
-use state::{About, Key, Running, State};
+use state::{About, Content, Key, PLUGINS, State};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use table::{Entry, Table, nearest};
 
@@ -145,7 +145,7 @@ impl Plugin {
 
     /// Whether no newer generation has taken its place ([`Loader::reload`]).
     pub fn is_current(&self) -> bool {
-        self.state.is_current.load(Ordering::Acquire)
+        self.state.is_current()
     }
 
     /// The path that it was opened under first.
@@ -310,12 +310,12 @@ impl Loader {
             return Err(at(ErrorKind::InitCycle { chain: vec![name.clone(), name.clone()] }));
         }
         let key = Key::Instance(instance.serial);
-        let made = |generation: u64| {
-            let about = lock(&gate.found).take().ok_or(ErrorKind::NotAPlugin { why: NO_ROWS })?;
-            let table = Table::of(&about.manifest, &root)?;
-            Ok(State::new(library.clone(), key, about, table, generation))
+        let made = || {
+            let mut about = lock(&gate.found).take().ok_or(ErrorKind::NotAPlugin { why: NO_ROWS })?;
+            let table = Table::of(std::mem::take(&mut about.manifest.exports), &root)?;
+            Ok(Content { library: library.clone(), about, table })
         };
-        let (state, is_new) = state::enter(key, &gate.path, made).map_err(at)?;
+        let (state, is_new) = PLUGINS.enter(key, &gate.path, made).map_err(at)?;
         if !is_new {
             return self.join_plugin(state);
         }
@@ -329,10 +329,7 @@ impl Loader {
         state: Arc<State>,
         run: impl FnOnce(&State) -> Result<(), ErrorKind>,
     ) -> Result<Plugin, Error> {
-        let running = Running(&state);
-        let result = run(&state);
-        running.end(&result);
-        match result {
+        match PLUGINS.run(&state, run) {
             Ok(()) => Ok(Plugin { state }),
             Err(kind) => Err(kind.at(state.library.path(), Stage::Initialize)),
         }
@@ -341,16 +338,12 @@ impl Loader {
     /// Waits until another open has run the init functions.
     pub(crate) fn join_plugin(&self, state: Arc<State>) -> Result<Plugin, Error> {
         let name = state.library.path();
-        let at = |kind: ErrorKind| kind.at(name, Stage::Initialize);
-        if state.init.is_running_here() {
-            return Err(at(ErrorKind::InitCycle { chain: vec![name.to_owned(), name.to_owned()] }));
-        }
-        state.init.wait(name, &mut self.patience()).map_err(|blocked| at(self.blocked(blocked)))?;
-        match state.outcome.get() {
-            Some(Err(reason)) => Err(at(ErrorKind::Poisoned { reason: reason.clone() })),
-            Some(Ok(())) => Ok(Plugin { state }),
-            // Whoever ends the phase has noted how, and a fork notes it for those that it leaves behind.
-            None => Err(at(ErrorKind::OtherFailed { reason: "its init functions came to no end".into() })),
+        match PLUGINS.join(&state, name, &mut self.patience()) {
+            Ok(()) => Ok(Plugin { state }),
+            Err(why) => {
+                let kind = why.into_kind(name, |blocked| self.blocked(blocked));
+                Err(kind.at(name, Stage::Initialize))
+            }
         }
     }
 
@@ -402,13 +395,13 @@ impl Gate {
         if self.options.copies != Copies::Isolate
             && let Some(original) = state::original(module.stamp, bytes)
         {
-            let path = original.about.path.clone();
+            let path = original.path.clone();
             if self.options.copies == Copies::Share {
                 *lock(&self.shared) = Some(original);
             }
             return Err(ErrorKind::AlreadyOpen { path });
         }
-        let about = About { path: self.path.clone(), stamp: module.stamp, manifest, warnings };
+        let about = About { stamp: module.stamp, manifest, warnings };
         *lock(&self.found) = Some(about);
         Ok(())
     }

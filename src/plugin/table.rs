@@ -1,6 +1,5 @@
 //! The items of one plugin by name: built once when it is opened, then only read.
 
-use super::manifest::Manifest;
 use crate::addr::RunAddr;
 use crate::error::{ErrorKind, Place};
 use crate::plan::Query;
@@ -42,9 +41,9 @@ impl Table {
         Table { entries: entries.into_boxed_slice(), slots }
     }
 
-    /// Finds where the image has each item of the manifest.
-    pub(crate) fn of(manifest: &Manifest, image: &Member) -> Result<Table, ErrorKind> {
-        let entries = manifest.exports.iter().map(|row| Entry::of(row, image)).collect::<Result<_, _>>()?;
+    /// Finds where the image has each item.
+    pub(crate) fn of(rows: Vec<ExportRow>, image: &Member) -> Result<Table, ErrorKind> {
+        let entries = rows.into_iter().map(|row| Entry::of(row, image)).collect::<Result<_, _>>()?;
         Ok(Table::new(entries))
     }
 
@@ -70,19 +69,19 @@ impl Table {
 }
 
 impl Entry {
-    pub(crate) fn new(row: &ExportRow, address: RunAddr) -> Entry {
+    pub(crate) fn new(row: ExportRow, address: RunAddr) -> Entry {
         Entry {
             hash: hash(row.name.as_bytes()),
             fingerprint: row.fingerprint,
             address,
             is_function: row.is_function,
-            name: row.name.as_str().into(),
-            of: row.of.clone(),
+            name: row.name.into(),
+            of: row.of,
         }
     }
 
     /// A row is only the file's word: the symbol has to be there, of that kind, and inside the image.
-    fn of(row: &ExportRow, image: &Member) -> Result<Entry, ErrorKind> {
+    fn of(row: ExportRow, image: &Member) -> Result<Entry, ErrorKind> {
         let wrong = |what| ErrorKind::Malformed { what, place: None };
         let missing = wrong("plugin row: an export whose symbol is not in the symbol table");
         let found = image.find(&Query::by_name(row.symbol.as_bytes())).ok_or(missing)?;
@@ -159,7 +158,7 @@ mod tests {
             fingerprint: 1,
             of: of.clone(),
         };
-        Table::new((1..).zip(names).map(|(at, name)| Entry::new(&row(name), RunAddr(at))).collect())
+        Table::new((1..).zip(names).map(|(at, name)| Entry::new(row(name), RunAddr(at))).collect())
     }
 
     #[test]

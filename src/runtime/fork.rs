@@ -19,7 +19,8 @@
 //! there.
 
 use super::{debugger, frames, host, stubs, tls};
-use crate::plugin::state;
+use crate::plugin::life;
+use crate::plugin::state::{self, PLUGINS};
 use crate::registry::{self, Instance, REGISTRY};
 use crate::sync::putting;
 use std::cell::Cell;
@@ -61,7 +62,7 @@ extern "C" fn prepare() {
     let held = HELD.take().unwrap_or_else(|| {
         wait_for_finalizers();
         // The order of the fields.
-        let (plugins, registry, debugger) = (state::hold(), REGISTRY.lock(), debugger::lock());
+        let (plugins, registry, debugger) = (PLUGINS.lock(), REGISTRY.lock(), debugger::lock());
         let (static_thread_locals, host, unwinders) = (tls::hold(), host::hold(), frames::hold());
         let (stubs, lazy) = (stubs::hold(), putting());
         ManuallyDrop::new(Held {
@@ -100,6 +101,6 @@ extern "C" fn parent() {
 extern "C" fn child() {
     if let Some(mut held) = take() {
         REGISTRY.abandon(&mut held.registry);
-        state::abandon(&held.plugins, &held.registry);
+        life::abandon(&held.plugins, &held.registry);
     }
 }

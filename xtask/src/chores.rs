@@ -132,10 +132,10 @@ pub(crate) fn model() -> Vec<Step> {
     vec![model_step()]
 }
 
-/// The registry under `loom`: its types take the place of the standard library's where `cfg(loom)` is set, so this
+/// The registry and the lives of plugins under `loom`: its types take the place of the standard library's where `cfg(loom)` is set, so this
 /// shares no output with other builds.
 fn model_step() -> Step {
-    let mut command = cargo("test --package sideload --lib registry::tests");
+    let mut command = cargo("test --package sideload --lib -- registry::tests plugin::life::tests");
     command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target_dir().join("model"));
     Step::new("model", command)
 }

@@ -32,14 +32,19 @@ fn names(arguments: &Arguments, item: &Ident) -> (String, String) {
     (name, symbol)
 }
 
-/// The row as a constant beside the item: what a list of plugins that are linked in is made of.
+/// The row as a constant beside the item, which is what a list of plugins that are linked in is made of; and, inside of
+/// it, so that the type is described once, the notes.
 fn listed(vis: &syn::Visibility, item: &Ident, row: &TokenStream, address: &TokenStream) -> TokenStream {
     let constant = format_ident!("__sideload_{}", item);
+    let notes = notes::notes(row, &quote!(::sideload::abi::Export));
     quote! {
         #[doc(hidden)]
         #[allow(non_upper_case_globals, dead_code)]
-        // SAFETY: the address is that of the very item whose type the row describes.
-        #vis const #constant: ::sideload::abi::Linked = unsafe { ::sideload::abi::Linked::new(#row, #address) };
+        #vis const #constant: ::sideload::abi::Linked = {
+            #notes
+            // SAFETY: the address is that of the very item whose type the row describes.
+            unsafe { ::sideload::abi::Linked::new(__ROW, #address) }
+        };
     }
 }
 
@@ -73,7 +78,6 @@ fn export_function(arguments: &Arguments, function: ItemFn) -> syn::Result<Token
         symbol: #symbol,
         of: #of,
     });
-    let notes = notes::notes(&row, &quote!(::sideload::abi::Export));
     let ident = &signature.ident;
     if abi == "C" {
         // A panic cannot leave a C function: rustc ends the process at its border.
@@ -81,7 +85,6 @@ fn export_function(arguments: &Arguments, function: ItemFn) -> syn::Result<Token
         return Ok(quote! {
             #[unsafe(export_name = #symbol)]
             #function
-            const _: () = { #notes };
             #listed
         });
     }
@@ -89,7 +92,6 @@ fn export_function(arguments: &Arguments, function: ItemFn) -> syn::Result<Token
     let listed = listed(&function.vis, ident, &row, &quote!({ #guarded __export as *const () }));
     Ok(quote! {
         #function
-        const _: () = { #notes };
         #listed
     })
 }
@@ -129,12 +131,10 @@ fn export_static(arguments: &Arguments, item: ItemStatic) -> syn::Result<TokenSt
         symbol: #symbol,
         of: const { &<#of as ::sideload::abi::Typed>::TYPE },
     });
-    let notes = notes::notes(&row, &quote!(::sideload::abi::Export));
     let listed = listed(&item.vis, ident, &row, &quote!((&raw const #ident).cast::<()>()));
     Ok(quote! {
         #[unsafe(export_name = #symbol)]
         #item
-        const _: () = { #notes };
         #listed
     })
 }

@@ -1,6 +1,6 @@
 //! The notes that end up in the file.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
 fn environment(name: &str) -> String {
@@ -20,33 +20,55 @@ pub(crate) fn notes(row: &TokenStream, of: &TokenStream) -> TokenStream {
     let identity = identity();
     quote! {
         const __ROW: #of = #row;
+        const __DRAFT: ::sideload::abi::Draft = __ROW.draft();
         #[used]
         #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__sideload"))]
         #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".note.sideload"))]
-        static __NOTE: ::sideload::abi::Note<{ __ROW.note_size() }> = __ROW.note();
+        static __NOTE: ::sideload::abi::Note<{ __DRAFT.size() }> = __ROW.note(&__DRAFT);
 
         const __IDENTITY: ::sideload::abi::Identity = #identity;
+        const __IDENTITY_DRAFT: ::sideload::abi::Draft = __IDENTITY.draft();
         #[used]
         #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__sideload"))]
         #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".note.sideload"))]
-        static __IDENTITY_NOTE: ::sideload::abi::Note<{ __IDENTITY.note_size() }> = __IDENTITY.note();
+        static __IDENTITY_NOTE: ::sideload::abi::Note<{ __IDENTITY_DRAFT.size() }> = __IDENTITY.note(&__IDENTITY_DRAFT);
     }
 }
 
 /// The identity of the crate that is being compiled.
 pub(crate) fn identity() -> TokenStream {
     let (name, version) = (environment("CARGO_PKG_NAME"), environment("CARGO_PKG_VERSION"));
+    let rows = |panic: &str, assertions: &str| {
+        let rows = [("name", &*name), ("version", &version), ("panic", panic), ("debug-assertions", assertions)];
+        Literal::byte_string(&encoded(&rows))
+    };
+    let (unwind, unwind_on) = (rows("unwind", "off"), rows("unwind", "on"));
+    let (abort, abort_on) = (rows("abort", "off"), rows("abort", "on"));
     // What `cfg!` tells is the plugin's own: written here, it is evaluated there.
     quote! {
         ::sideload::abi::Identity::new(
-            const { &[
-                ("name", #name),
-                ("version", #version),
-                ("adopt", ::sideload::abi::ADOPT),
-                ("panic", if cfg!(panic = "unwind") { "unwind" } else { "abort" }),
-                ("debug-assertions", if cfg!(debug_assertions) { "on" } else { "off" }),
-            ] },
+            match (cfg!(panic = "unwind"), cfg!(debug_assertions)) {
+                (true, false) => #unwind,
+                (true, true) => #unwind_on,
+                (false, false) => #abort,
+                (false, true) => #abort_on,
+            },
             option_env!("SIDELOAD_FACTS"),
         )
     }
+}
+
+/// Keys and values, each with its length before it (LEB128).
+fn encoded(rows: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for text in rows.iter().flat_map(|(key, value)| [key, value]) {
+        let mut size = text.len();
+        while size >= 0x80 {
+            bytes.push(size as u8 | 0x80);
+            size >>= 7;
+        }
+        bytes.push(size as u8);
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes
 }

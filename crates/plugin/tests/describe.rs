@@ -211,8 +211,9 @@ fn an_enum_states_its_numbers() {
 fn a_note_is_read_back_and_no_byte_of_it_can_change() {
     let (export, _) = row(__sideload_view);
     const SIZE: usize = 4096;
-    assert!(export.note_size() <= SIZE);
-    let note = export.note::<SIZE>().0;
+    let draft = export.draft();
+    assert!(draft.size() <= SIZE);
+    let note = export.note::<SIZE>(&draft).0;
     let desc_size = u32::from_le_bytes(note[4..8].try_into().expect("four bytes")) as usize;
     let desc = note[24..24 + desc_size].to_vec();
     let Ok(RowNote::Export(read)) = read_note(2, &desc) else { panic!("not read: {:?}", read_note(2, &desc)) };

@@ -21,7 +21,7 @@ pub use build::{BUILD, DEBUG_ASSERTIONS, Identity, PANIC, Row};
 pub use functions::{Api, Exported, Lookup};
 pub use init::{Host, InitCall, InitFunction, InitStatus, Outcome, Report, item_fingerprint, run_init};
 pub use linked::{Linked, LinkedItem, LinkedPlugin};
-pub use note::{Export, ExportKind, FORMAT, Init, NOTE_NAME, Note, SEPARATOR, checksum, note_type};
+pub use note::{Draft, Export, ExportKind, FORMAT, Init, NOTE_NAME, Note, SEPARATOR, checksum, note_type};
 pub use owned::{Described, Difference, OwnedField, OwnedShape, OwnedVariant, decode};
 pub use rows::{ExportRow, InitRow, Malformed, RowNote, read_note};
 pub use signature::{SignatureError, parse_item, parse_signature};

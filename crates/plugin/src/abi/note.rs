@@ -3,14 +3,14 @@
 //!
 //! ```text
 //! note     = name_size:u32 desc_size:u32 type:u32 "sideload\0" padding desc padding     (gABI, "Note Section")
-//! desc     = checksum:u32 format:u8 body           checksum: FNV-1a of all that follows it, or 0 for none
+//! desc     = checksum:u32 format:u8 body           checksum: of all that follows it, or 0 for none
 //! identity = { key:text value:text }
 //! export   = kind:u8 name:text symbol:text fingerprint:[u8; 16] description
 //! init     = name:text symbol:text file:text line:number after:list of text
 //! ```
 
-use super::build::{Identity, Row};
-use super::types::{Type, Writer};
+use super::build::Identity;
+use super::types::{Type, Writer, sum_of};
 
 /// The name of the notes.
 pub const NOTE_NAME: &[u8; 9] = b"sideload\0";
@@ -88,15 +88,9 @@ pub struct Note<const N: usize>(pub [u8; N]);
 const NAME_SIZE: usize = NOTE_NAME.len().next_multiple_of(4);
 const HEADER: usize = 12 + NAME_SIZE;
 
-/// FNV-1a with 32 bits; 0 is taken for "none" and never returned.
+/// The checksum of a description, whose first four bytes it is; 0 is taken for "none" and never returned.
 pub const fn checksum(bytes: &[u8]) -> u32 {
-    let mut hash = 0x811c_9dc5_u32;
-    let mut at = 0;
-    while at < bytes.len() {
-        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
-        at += 1;
-    }
-    if hash == 0 { 1 } else { hash }
+    sum_of(bytes)
 }
 
 /// Something that is written into the description of a note.
@@ -112,8 +106,8 @@ impl Body<'_> {
         out.byte(FORMAT);
         match self {
             Body::Identity(identity) => {
-                rows(out, identity.own);
-                rows(out, identity.build);
+                out.raw(identity.own);
+                out.raw(identity.shared);
                 if let Some(lines) = identity.extra {
                     extra_rows(out, lines.as_bytes());
                 }
@@ -122,8 +116,11 @@ impl Body<'_> {
                 out.byte(export.kind as u8);
                 out.text(export.name);
                 out.text(export.symbol);
-                out.raw(&export.of.fingerprint().to_le_bytes());
+                let at = out.length;
+                out.raw(&[0; 16]);
+                out.begin_hash();
                 out.put(export.of);
+                out.put_hash(at);
             }
             Body::Init(init) => {
                 out.text(init.name);
@@ -140,50 +137,56 @@ impl Body<'_> {
         }
     }
 
-    const fn desc_size(&self) -> usize {
-        let mut out = Writer::over(&mut []);
+    const fn draft(&self, kind: u32) -> Draft {
+        let mut bytes = [0; DRAFT];
+        let mut out = Writer::over(&mut bytes);
         self.write(&mut out);
-        4 + out.length
+        Draft { size: 4 + out.length, kind, bytes }
     }
 
-    const fn size(&self) -> usize {
-        HEADER + self.desc_size().next_multiple_of(4)
-    }
-
-    const fn note<const N: usize>(&self, kind: u32) -> Note<N> {
+    /// From a draft, which is all of it unless it is very long.
+    const fn note<const N: usize>(&self, draft: &Draft) -> Note<N> {
         let mut bytes = [0; N];
-        let size = self.desc_size();
         let (head, desc) = bytes.split_at_mut(HEADER);
         store(head, 0, NOTE_NAME.len() as u32);
-        store(head, 4, size as u32);
-        store(head, 8, kind);
+        store(head, 4, draft.size as u32);
+        store(head, 8, draft.kind);
         let (_, name) = head.split_at_mut(12);
         let (name, _) = name.split_at_mut(NOTE_NAME.len());
         name.copy_from_slice(NOTE_NAME);
-        let (desc, _) = desc.split_at_mut(size);
         let (sum, body) = desc.split_at_mut(4);
-        self.write(&mut Writer::over(body));
+        let (body, _) = body.split_at_mut(draft.size - 4);
+        match draft.bytes.split_at_checked(body.len()) {
+            Some((draft, _)) => body.copy_from_slice(draft),
+            None => self.write(&mut Writer::over(body)),
+        }
         store(sum, 0, checksum(body));
         Note(bytes)
     }
 }
 
-const fn store(bytes: &mut [u8], at: usize, value: u32) {
-    let value = value.to_le_bytes();
-    let mut index = 0;
-    while index < 4 {
-        bytes[at + index] = value[index];
-        index += 1;
+/// Most notes are shorter.
+const DRAFT: usize = 2048;
+
+/// A note before its size is a part of its type: so that it is written once, and not counted first.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft {
+    size: usize,
+    kind: u32,
+    bytes: [u8; DRAFT],
+}
+
+impl Draft {
+    /// How many bytes the note takes.
+    pub const fn size(&self) -> usize {
+        HEADER + self.size.next_multiple_of(4)
     }
 }
 
-const fn rows(out: &mut Writer<'_>, rows: &[Row<'_>]) {
-    let mut at = 0;
-    while at < rows.len() {
-        out.text(rows[at].0);
-        out.text(rows[at].1);
-        at += 1;
-    }
+const fn store(bytes: &mut [u8], at: usize, value: u32) {
+    let (_, place) = bytes.split_at_mut(at);
+    let (place, _) = place.split_at_mut(4);
+    place.copy_from_slice(&value.to_le_bytes());
 }
 
 /// Between the lines of [`Identity::extra`]: a build script can hand over one line only.
@@ -218,14 +221,14 @@ const fn until(bytes: &[u8], end: u8) -> usize {
 macro_rules! notes {
     ($($type:ty => $body:path, $kind:expr;)*) => {$(
         impl $type {
-            /// How many bytes its note takes.
-            pub const fn note_size(&self) -> usize {
-                $body(self).size()
+            /// Its note, of a size that is to be told.
+            pub const fn draft(&self) -> Draft {
+                $body(self).draft($kind)
             }
 
             /// The note.
-            pub const fn note<const N: usize>(&self) -> Note<N> {
-                $body(self).note($kind)
+            pub const fn note<const N: usize>(&self, draft: &Draft) -> Note<N> {
+                $body(self).note(draft)
             }
         }
     )*};

@@ -106,8 +106,12 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
+    pub(super) fn borrowed(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.raw()?).ok()
+    }
+
     pub(super) fn text(&mut self) -> Option<String> {
-        std::str::from_utf8(self.raw()?).ok().map(str::to_owned)
+        self.borrowed().map(str::to_owned)
     }
 
     /// A text that may bring the NUL of a C string along.
@@ -270,7 +274,7 @@ pub struct Difference {
 impl Described {
     /// The fingerprint, as [`Type::fingerprint`](super::Type::fingerprint) makes it.
     pub fn fingerprint(&self) -> u128 {
-        let mut out = Writer::over(&mut []);
+        let mut out = Writer::hashing();
         self.put(&mut out);
         out.hash
     }

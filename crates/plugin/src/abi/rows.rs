@@ -3,7 +3,6 @@
 use super::note::{ExportKind, FORMAT, checksum, note_type};
 use super::owned::{Described, Reader, decode};
 use super::signature::parse_item;
-use super::types::hash_of;
 
 /// What one note says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,11 +96,11 @@ fn export(reader: &mut Reader<'_>) -> Result<ExportRow, Malformed> {
     }
     let (stated, bytes) = reader.bytes.split_first_chunk().ok_or(cut)?;
     let fingerprint = u128::from_le_bytes(*stated);
+    let of = decode(bytes).ok_or(Malformed("plugin row: a description that cannot be read"))?;
     // Rows decide what a safe lookup hands out, so they are not believed where they can be checked.
-    if fingerprint != hash_of(bytes) {
+    if fingerprint != of.fingerprint() {
         return Err(Malformed("plugin row: a fingerprint that is not that of its description"));
     }
-    let of = decode(bytes).ok_or(Malformed("plugin row: a description that cannot be read"))?;
     Ok(ExportRow { is_function: kind == ExportKind::Function, name, symbol, fingerprint, of })
 }
 

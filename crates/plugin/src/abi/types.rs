@@ -282,30 +282,111 @@ const fn of_fields(fields: &[Field]) -> Tier {
     tier
 }
 
-/// Offset basis and prime of FNV-1a with 128 bits.
+/// The factor of PCG's generator of 128 bits: odd, and its bits are as many ones as zeros, in no order.
+const FACTOR: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645;
 const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
-/// Hashes bytes, and keeps them where there is room. The bytes are the description's grammar:
+/// Both steps can be undone, so two hashes stay different whatever follows, if that is equal.
+const fn mix(hash: u128, word: u64) -> u128 {
+    let hash = (hash ^ word as u128).wrapping_mul(FACTOR);
+    hash ^ (hash >> 64)
+}
+
+/// Hashes bytes, eight at a time; how many they are is not hashed.
+const fn mix_bytes(mut hash: u128, bytes: &[u8]) -> u128 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    while at < words.len() {
+        hash = mix(hash, u64::from_le_bytes(words[at]));
+        at += 1;
+    }
+    if rest.is_empty() {
+        return hash;
+    }
+    let (mut tail, mut at) = (0, rest.len());
+    while at > 0 {
+        at -= 1;
+        tail = tail << 8 | rest[at] as u64;
+    }
+    mix(hash, tail)
+}
+
+/// A checksum of 32 bits, which is not 0. Without calls in the loop: the compiler interprets it.
+pub(super) const fn sum_of(bytes: &[u8]) -> u32 {
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut sum = bytes.len() as u64;
+    let mut at = 0;
+    while at < words.len() {
+        let word = words[at];
+        let word = word[0] as u64 | (word[1] as u64) << 8 | (word[2] as u64) << 16 | (word[3] as u64) << 24;
+        sum = ((sum ^ word) * 0x85eb_ca6b) % 0xffff_fffb;
+        at += 1;
+    }
+    let mut at = 0;
+    while at < rest.len() {
+        sum = ((sum ^ rest[at] as u64) * 0x85eb_ca6b) % 0xffff_fffb;
+        at += 1;
+    }
+    if sum == 0 { 1 } else { sum as u32 }
+}
+
+/// Takes a description part by part: counts its bytes, and keeps or hashes them. The compiler interprets this for each
+/// exported item, so it does no more than it is asked for, and nothing byte by byte. The bytes are the description's
+/// grammar:
 ///
 /// ```text
 /// type    = tag:u8 tier:u8 size:number align:number …   by tag, in the order of the fields of `Shape`
 /// number  = unsigned LEB128          text = number bytes          list = number items
 /// ```
+///
+/// The hash is over its parts: each number is a word (three, from 2^63 on), each text its length and then eight bytes a
+/// word. What follows a part is told by the parts before it, so no two descriptions have the same words.
 pub(super) struct Writer<'a> {
     pub(super) hash: u128,
     pub(super) length: usize,
     bytes: &'a mut [u8],
+    hashes: bool,
 }
 
 impl Writer<'_> {
-    /// Keeps the bytes that fit into `bytes`.
+    /// Counts only.
+    pub(super) const fn counting() -> Writer<'static> {
+        Writer { hash: 0, length: 0, bytes: &mut [], hashes: false }
+    }
+
+    /// Hashes.
+    pub(super) const fn hashing() -> Writer<'static> {
+        Writer { hash: BASIS, length: 0, bytes: &mut [], hashes: true }
+    }
+
+    /// Keeps the bytes that there is room for.
     pub(super) const fn over(bytes: &mut [u8]) -> Writer<'_> {
-        Writer { hash: BASIS, length: 0, bytes }
+        Writer { hash: 0, length: 0, bytes, hashes: false }
+    }
+
+    /// Hashes from here on.
+    pub(super) const fn begin_hash(&mut self) {
+        self.hash = BASIS;
+        self.hashes = true;
+    }
+
+    /// Keeps the hash at `at`, over 16 bytes that were kept before.
+    pub(super) const fn put_hash(&mut self, at: usize) {
+        if let Some((_, place)) = self.bytes.split_at_mut_checked(at)
+            && let Some((place, _)) = place.split_at_mut_checked(16)
+        {
+            place.copy_from_slice(&self.hash.to_le_bytes());
+        }
     }
 
     pub(super) const fn byte(&mut self, byte: u8) {
-        self.hash = (self.hash ^ byte as u128).wrapping_mul(PRIME);
+        if self.hashes {
+            self.hash = mix(self.hash, byte as u64);
+        }
+        self.keep(byte);
+    }
+
+    const fn keep(&mut self, byte: u8) {
         if self.length < self.bytes.len() {
             self.bytes[self.length] = byte;
         }
@@ -313,19 +394,31 @@ impl Writer<'_> {
     }
 
     pub(super) const fn raw(&mut self, bytes: &[u8]) {
-        let mut at = 0;
-        while at < bytes.len() {
-            self.byte(bytes[at]);
-            at += 1;
+        if self.hashes {
+            self.hash = mix_bytes(self.hash, bytes);
         }
+        if let Some((_, room)) = self.bytes.split_at_mut_checked(self.length)
+            && let Some((room, _)) = room.split_at_mut_checked(bytes.len())
+        {
+            room.copy_from_slice(bytes);
+        }
+        self.length += bytes.len();
     }
 
     pub(super) const fn number(&mut self, mut number: u128) {
+        if self.hashes {
+            // Only a discriminant may be that large; no other number is the word that announces it.
+            if number >> 63 != 0 {
+                self.hash = mix(self.hash, u64::MAX);
+                self.hash = mix(self.hash, (number >> 64) as u64);
+            }
+            self.hash = mix(self.hash, number as u64);
+        }
         while number >= 0x80 {
-            self.byte(number as u8 | 0x80);
+            self.keep(number as u8 | 0x80);
             number >>= 7;
         }
-        self.byte(number as u8);
+        self.keep(number as u8);
     }
 
     pub(super) const fn text(&mut self, text: &str) {
@@ -437,16 +530,16 @@ impl Shape {
 }
 
 impl Type {
-    /// The fingerprint: FNV-1a with 128 bits over the whole description. A guard against mistakes, not against forgery.
+    /// The fingerprint: a hash of 128 bits over the whole description. A guard against mistakes, not against forgery.
     pub const fn fingerprint(&self) -> u128 {
-        let mut writer = Writer::over(&mut []);
+        let mut writer = Writer::hashing();
         writer.put(self);
         writer.hash
     }
 
     /// How many bytes its description takes.
     pub const fn encoded_size(&self) -> usize {
-        let mut writer = Writer::over(&mut []);
+        let mut writer = Writer::counting();
         writer.put(self);
         writer.length
     }
@@ -457,11 +550,4 @@ impl Type {
         Writer::over(&mut bytes).put(self);
         bytes
     }
-}
-
-/// The fingerprint of an encoded description.
-pub(super) fn hash_of(bytes: &[u8]) -> u128 {
-    let mut writer = Writer::over(&mut []);
-    writer.raw(bytes);
-    writer.hash
 }
