@@ -1,18 +1,4 @@
 // TLS blocks with an alignment of 64 and of 4096, in .tdata and .tbss, in the first and in a later thread.
 //# rows: tls
-#include "fixture.h"
-#include <pthread.h>
-static __thread volatile char before = 1;
-static __thread __attribute__((aligned(64))) volatile int in_data = 21;
-static __thread __attribute__((aligned(4096))) volatile int in_bss;
-static void *check(void *unused) {
-    (void)unused;
-    int aligned = (uintptr_t)opaque((void *)&in_data) % 64 == 0 && (uintptr_t)opaque((void *)&in_bss) % 4096 == 0;
-    return (void *)(long)(aligned && before == 1 ? in_data + in_bss : 100);
-}
-int answer(void) {
-    pthread_t thread;
-    void *other = 0;
-    if (pthread_create(&thread, 0, check, 0) || pthread_join(thread, &other)) return 1;
-    return (int)(long)other + (int)(long)check(0);
-}
+#define LARGEST 4096
+#include "tls_align.h"

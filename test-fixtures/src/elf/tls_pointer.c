@@ -1,17 +1,4 @@
 // A relocated pointer inside the TLS image: relocations are applied before any thread copies it.
 //# cflags: -nostartfiles
 //# rows: rebase, tls
-#include "fixture.h"
-#include <pthread.h>
-static int target = 21;
-static __thread int *volatile pointer = &target;
-static void *read_it(void *unused) {
-    (void)unused;
-    return (void *)(long)(relocated(pointer) ? *pointer : 1);
-}
-int answer(void) {
-    pthread_t thread;
-    void *other = 0;
-    if (pthread_create(&thread, 0, read_it, 0) || pthread_join(thread, &other)) return 1;
-    return (int)(long)other + (int)(long)read_it(0);
-}
+#include "tls_pointer.h"
