@@ -121,12 +121,12 @@ fn static_writes_the_list_for_a_program() {
     assert_eq!(run.status, 0);
     assert!(run.stderr.contains("shapes: exports nothing, left out"), "{}", run.stderr);
     let lists: Vec<&str> = run.stdout.lines().filter_map(|line| line.trim().strip_prefix('&')).collect();
-    assert_eq!(lists.len(), 2, "{}", run.stdout);
+    assert_eq!(lists.len(), 3, "{}", run.stdout);
     assert!(lists[1].starts_with("::starter::PLUGIN, // RAN, order"), "{}", run.stdout);
     let run = sideload(&["static", &plugins, "--dependencies-of", &path(&root.join("Cargo.toml"))]).run();
     assert_eq!(
         run.stdout,
-        "greeter = { path = \"test-plugins/greeter\" }\nstarter = { path = \"test-plugins/starter\" }\n"
+        "greeter = { path = \"test-plugins/greeter\" }\nstarter = { path = \"test-plugins/starter\" }\ntier-plugin = { path = \"test-plugins/tier_plugin\" }\n"
     );
     let folder = tempfile::TempDir::new().expect("a folder");
     let file = path(&folder.path().join("plugins.rs"));

@@ -35,3 +35,5 @@ pub fn tier_any() -> Box<dyn Any> {
 pub fn tier_panic() {
     std::panic::panic_any(42u64);
 }
+
+sideload::plugin!(pub PLUGIN: count, say);

@@ -189,7 +189,7 @@ const fn store(bytes: &mut [u8], at: usize, value: u32) {
     place.copy_from_slice(&value.to_le_bytes());
 }
 
-/// Between the lines of [`Identity::extra`]: a build script can hand over one line only.
+/// Between the lines that a build script adds to an [`Identity`]: a build script can hand over one line only.
 pub const SEPARATOR: u8 = 0x1f;
 
 /// Lines `key=value`.
