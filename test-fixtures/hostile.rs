@@ -142,7 +142,7 @@ impl Hostile {
         }
         areas.retain(|area| area.range.len() >= area.form.size);
         let salt = good.iter().fold(0u64, |salt, &byte| salt.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        Some(Hostile { good, areas, kinds, salt })
+        (!areas.is_empty()).then_some(Hostile { good, areas, kinds, salt })
     }
 
     /// The copy of that number.
