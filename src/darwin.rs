@@ -71,7 +71,13 @@ pub const OURS: &[&[u8]] = &[
     b"_pthread_cond_broadcast",
     b"_pthread_rwlock_rdlock",
     b"_pthread_rwlock_wrlock",
+    b"_pthread_rwlock_tryrdlock",
+    b"_pthread_rwlock_trywrlock",
     b"_pthread_rwlock_unlock",
+    b"_pthread_setname_np",
+    b"_pthread_attr_setdetachstate",
+    b"_pthread_attr_getdetachstate",
+    b"_pthread_setcancelstate",
     b"_pthread_once",
     b"_pthread_key_create",
     b"_pthread_threadid_np",
@@ -119,16 +125,21 @@ const RENAMED: &[(&[u8], &[u8])] = &[
     (b"___tolower", b"tolower"),
     (b"___toupper", b"toupper"),
     (b"_malloc_size", b"malloc_usable_size"),
+    // The host's plain one may be GNU's, which returns a string.
+    (b"_strerror_r", b"__xpg_strerror_r"),
 ];
 
-/// Functions whose structures, or the constants in them, have another layout there, by their C names.
+/// Functions whose structures have another layout there, or whose constants or arguments differ, by their C names.
 const DIFFERENT: &[&[u8]] = &[
+    // Structures of files and folders.
     b"stat",
     b"fstat",
     b"lstat",
     b"fstatat",
     b"statfs",
     b"fstatfs",
+    b"statvfs",
+    b"fstatvfs",
     b"readdir",
     b"readdir_r",
     b"opendir",
@@ -136,9 +147,46 @@ const DIFFERENT: &[&[u8]] = &[
     b"scandir",
     b"fts_open",
     b"fts_read",
+    b"ftw",
+    b"nftw",
+    b"glob",
+    b"globfree",
+    b"fgetpos",
+    b"fsetpos",
+    // The folder that stands for the current one (`AT_FDCWD`), and flags.
+    b"openat",
+    b"faccessat",
+    b"fchmodat",
+    b"fchownat",
+    b"linkat",
+    b"mkdirat",
+    b"readlinkat",
+    b"renameat",
+    b"symlinkat",
+    b"unlinkat",
+    b"utimensat",
+    // Numbers of what is asked for.
+    b"pathconf",
+    b"fpathconf",
+    b"clock_getres",
+    b"nl_langinfo",
+    b"ioctl",
+    b"sysctl",
+    b"sysctlbyname",
+    b"getrlimit",
+    b"setrlimit",
+    b"dlinfo",
+    // Users and the system.
+    b"getpwuid",
+    b"getpwnam",
+    b"getpwuid_r",
+    b"getpwnam_r",
+    b"getpwent",
+    b"uname",
+    // Terminals.
     b"tcgetattr",
     b"tcsetattr",
-    b"openat",
+    // Sockets.
     b"socket",
     b"setsockopt",
     b"getsockopt",
@@ -146,31 +194,59 @@ const DIFFERENT: &[&[u8]] = &[
     b"connect",
     b"accept",
     b"getaddrinfo",
-    b"ioctl",
+    b"kevent",
+    // Sets of signals, their numbers, and what is done on one.
+    b"signal",
+    b"raise",
+    b"kill",
+    b"pthread_kill",
     b"sigaction",
     b"sigprocmask",
     b"sigaltstack",
     b"pthread_sigmask",
-    b"getrlimit",
-    b"setrlimit",
-    b"uname",
+    b"sigemptyset",
+    b"sigfillset",
+    b"sigaddset",
+    b"sigdelset",
+    b"sigismember",
+    b"sigpending",
+    b"sigsuspend",
+    b"sigwait",
+    b"sigsetjmp",
+    b"siglongjmp",
+    // Attributes of threads.
+    b"pthread_attr_setscope",
+    b"pthread_attr_setinheritsched",
+    b"pthread_mutexattr_setpshared",
+    b"pthread_mutexattr_gettype",
+    b"pthread_condattr_setpshared",
+    b"pthread_setcanceltype",
+    // Floating-point environments.
+    b"fegetenv",
+    b"fesetenv",
+    b"feholdexcept",
+    b"feupdateenv",
+    // Locales and expressions.
     b"localeconv",
     b"setlocale",
     b"newlocale",
-    b"kevent",
-    b"sigsetjmp",
-    b"siglongjmp",
+    b"regcomp",
+    b"regexec",
+    b"regfree",
+    b"regerror",
+    // Inside of a `FILE`.
     b"__srget",
     b"__swbuf",
+    // The order of arguments.
+    b"qsort_r",
+    // Memory, processes and what they share. A semaphore has four bytes there.
     b"msync",
     b"madvise",
-    b"sysctl",
-    b"sysctlbyname",
     b"waitpid",
     b"posix_spawn",
     b"sem_open",
+    b"sem_init",
     b"shm_open",
-    b"dlinfo",
 ];
 
 /// Who answers `name`, as the image writes it.
@@ -245,10 +321,31 @@ mod tests {
             (b"_fstat$INODE64", Answer::Ours(b"_fstat$INODE64")),
             (b"_fstat", Answer::Differs),
             (b"_readdir$INODE64", Answer::Differs),
+            (b"_strerror_r", Answer::Host(b"__xpg_strerror_r")),
+            (b"_pthread_setname_np", Answer::Ours(b"_pthread_setname_np")),
+            (b"_regcomp", Answer::Differs),
+            (b"_fegetenv", Answer::Differs),
+            (b"_statvfs", Answer::Differs),
+            (b"_sigemptyset", Answer::Differs),
+            (b"_kill", Answer::Differs),
+            (b"_qsort_r", Answer::Differs),
+            (b"_unlinkat", Answer::Differs),
             (b"_not_of_the_system", Answer::Host(b"not_of_the_system")),
         ];
         for (name, expected) in CASES {
             assert_eq!(answer(name), *expected, "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn no_name_has_two_answers() {
+        let refused: Vec<_> = DIFFERENT.iter().map(|name| [b"_", *name].concat()).collect();
+        for name in &refused {
+            assert_eq!(answer(name), Answer::Differs, "{}", name.escape_ascii());
+            assert_eq!(refused.iter().filter(|other| *other == name).count(), 1, "{}", name.escape_ascii());
+        }
+        for name in OURS {
+            assert_eq!(answer(name), Answer::Ours(name), "{}", name.escape_ascii());
         }
     }
 

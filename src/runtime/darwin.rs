@@ -160,6 +160,10 @@ extern "C" fn sin_and_cos_f32(angle: f32) -> SinCos<f32> {
 /// # Safety
 /// `pattern` has `N` bytes, and `start` room for `size`.
 unsafe extern "C" fn fill_pattern<const N: usize>(start: *mut u8, pattern: *const [u8; N], size: usize) {
+    if size == 0 {
+        // The pointers may be null.
+        return;
+    }
     // SAFETY: as the caller promises.
     let pattern = unsafe { pattern.read_unaligned() };
     // SAFETY: as above.
@@ -236,5 +240,7 @@ mod tests {
         // SAFETY: the room and the pattern are what is said.
         unsafe { fill_pattern::<4>(room.as_mut_ptr(), b"abcd", 6) };
         assert_eq!(&room, b"abcdab");
+        // SAFETY: no room is used.
+        unsafe { fill_pattern::<16>(std::ptr::null_mut(), std::ptr::null(), 0) };
     }
 }

@@ -50,6 +50,10 @@ unsafe extern "C" fn executable(path: *mut c_char, size: *mut u32) -> c_int {
 unsafe extern "C" fn random(start: *mut u8, size: usize) -> c_int {
     /// More than that, the host's function does not give at once.
     const MOST: usize = 256;
+    if size == 0 {
+        // The pointer may be null.
+        return 0;
+    }
     // SAFETY: as the caller promises.
     let room = unsafe { std::slice::from_raw_parts_mut(start, size) };
     for piece in room.chunks_mut(MOST) {
@@ -82,6 +86,8 @@ mod tests {
         let mut room = [0u8; 1000];
         // SAFETY: the room is what is said.
         assert_eq!(unsafe { random(room.as_mut_ptr(), room.len()) }, 0);
+        // SAFETY: no room is used.
+        assert_eq!(unsafe { random(std::ptr::null_mut(), 0) }, 0);
         assert!(room.chunks(100).all(|piece| piece.iter().any(|&byte| byte != 0)));
     }
 }

@@ -6,7 +6,7 @@
 use super::super::counted;
 use super::Pointer;
 use crate::addr::RunAddr;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const MUTEX: u64 = 0x32AA_ABA7;
@@ -30,9 +30,15 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
         b"_pthread_cond_broadcast" => broadcast as Pointer,
         b"_pthread_rwlock_rdlock" => read_lock as Pointer,
         b"_pthread_rwlock_wrlock" => write_lock as Pointer,
+        b"_pthread_rwlock_tryrdlock" => try_read_lock as Pointer,
+        b"_pthread_rwlock_trywrlock" => try_write_lock as Pointer,
         b"_pthread_rwlock_unlock" => unlock_read_write as Pointer,
         b"_pthread_once" => once as Pointer,
         b"_pthread_key_create" => create_key as Pointer,
+        b"_pthread_setname_np" => set_name as Pointer,
+        b"_pthread_attr_setdetachstate" => set_detached as Pointer,
+        b"_pthread_attr_getdetachstate" => detached as Pointer,
+        b"_pthread_setcancelstate" => set_cancellable as Pointer,
         b"_pthread_threadid_np" => thread_number as Pointer,
         _ => return None,
     };
@@ -106,6 +112,8 @@ forward! {
     broadcast(object: *mut libc::pthread_cond_t) => pthread_cond_broadcast(ready(object, CONDITION));
     read_lock(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_rdlock(ready(object, READ_WRITE));
     write_lock(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_wrlock(ready(object, READ_WRITE));
+    try_read_lock(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_tryrdlock(ready(object, READ_WRITE));
+    try_write_lock(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_trywrlock(ready(object, READ_WRITE));
     unlock_read_write(object: *mut libc::pthread_rwlock_t) => pthread_rwlock_unlock(ready(object, READ_WRITE));
 }
 
@@ -187,6 +195,74 @@ unsafe extern "C" fn thread_number(thread: libc::pthread_t, number: *mut u64) ->
     0
 }
 
+/// `pthread_setname_np`: of the calling thread alone. The host's takes no more than 15 bytes, there it is 63.
+///
+/// # Safety
+/// `name` is a C string.
+unsafe extern "C" fn set_name(name: *const c_char) -> c_int {
+    const MOST: usize = 15;
+    unsafe extern "C" {
+        fn pthread_setname_np(thread: libc::pthread_t, name: *const c_char) -> c_int;
+    }
+    // SAFETY: as the caller promises.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    let mut short = [0u8; MOST + 1];
+    let length = name.len().min(MOST);
+    short[..length].copy_from_slice(&name[..length]);
+    // SAFETY: a C string: the last byte is a zero. The thread runs.
+    unsafe { pthread_setname_np(libc::pthread_self(), short.as_ptr().cast()) }
+}
+
+/// What `pthread_attr_setdetachstate` takes: theirs, and the host's.
+const DETACHED: &[(c_int, c_int)] = &[(1, libc::PTHREAD_CREATE_JOINABLE), (2, libc::PTHREAD_CREATE_DETACHED)];
+
+/// `pthread_attr_setdetachstate`
+///
+/// # Safety
+/// As that.
+unsafe extern "C" fn set_detached(attributes: *mut libc::pthread_attr_t, state: c_int) -> c_int {
+    let Some((_, host)) = DETACHED.iter().find(|(theirs, _)| *theirs == state) else { return libc::EINVAL };
+    // SAFETY: as the caller promises.
+    unsafe { libc::pthread_attr_setdetachstate(attributes, *host) }
+}
+
+/// `pthread_attr_getdetachstate`
+///
+/// # Safety
+/// As that.
+unsafe extern "C" fn detached(attributes: *const libc::pthread_attr_t, state: *mut c_int) -> c_int {
+    unsafe extern "C" {
+        fn pthread_attr_getdetachstate(attributes: *const libc::pthread_attr_t, state: *mut c_int) -> c_int;
+    }
+    let mut own = 0;
+    // SAFETY: as the caller promises, and a place for the answer.
+    let result = unsafe { pthread_attr_getdetachstate(attributes, &raw mut own) };
+    if let Some((theirs, _)) = DETACHED.iter().find(|(_, host)| result == 0 && *host == own) {
+        // SAFETY: as the caller promises.
+        unsafe { state.write(*theirs) };
+    }
+    result
+}
+
+/// `pthread_setcancelstate`: 1 is enabled and 0 disabled, which is the other way round here.
+///
+/// # Safety
+/// `old` is null or has room for one.
+unsafe extern "C" fn set_cancellable(state: c_int, old: *mut c_int) -> c_int {
+    unsafe extern "C" {
+        fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+    }
+    let (0 | 1) = state else { return libc::EINVAL };
+    let mut before = 0;
+    // SAFETY: a place for the answer.
+    let result = unsafe { pthread_setcancelstate(1 - state, &raw mut before) };
+    if result == 0 && !old.is_null() {
+        // SAFETY: as the caller promises.
+        unsafe { old.write(1 - before) };
+    }
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +284,47 @@ mod tests {
             assert_eq!((unlock((&raw mut recursive).cast()), unlock((&raw mut recursive).cast())), (0, 0));
             assert_eq!((read_lock((&raw mut readers).cast()), unlock_read_write((&raw mut readers).cast())), (0, 0));
         }
+    }
+
+    #[test]
+    fn static_locks_of_readers_can_be_tried() {
+        let mut one = Object(READ_WRITE, [0; 24]);
+        let mut two = Object(READ_WRITE, [0; 24]);
+        let (one, two): (*mut libc::pthread_rwlock_t, _) = ((&raw mut one).cast(), (&raw mut two).cast());
+        // SAFETY: objects of that type, used by this thread alone.
+        unsafe {
+            assert_eq!((try_read_lock(one), try_read_lock(one), try_write_lock(one)), (0, 0, libc::EBUSY));
+            assert_eq!((try_write_lock(two), try_read_lock(two), unlock_read_write(two)), (0, libc::EBUSY, 0));
+        }
+    }
+
+    #[test]
+    fn states_have_the_other_systems_numbers() {
+        let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+        let attributes = attributes.as_mut_ptr();
+        let (mut host, mut state) = (0, 0);
+        // SAFETY: attributes that are initialised first, and places for the answers.
+        unsafe {
+            assert_eq!(libc::pthread_attr_init(attributes), 0);
+            assert_eq!((set_detached(attributes, 0), set_detached(attributes, 2)), (libc::EINVAL, 0));
+            assert_eq!((detached(attributes, &raw mut state), state), (0, 2));
+            assert_eq!((set_detached(attributes, 1), detached(attributes, &raw mut state), state), (0, 0, 1));
+            assert_eq!(libc::pthread_attr_destroy(attributes), 0);
+            assert_eq!((set_cancellable(0, &raw mut state), state), (0, 1));
+            assert_eq!((set_cancellable(1, &raw mut host), host), (0, 0));
+            assert_eq!(set_cancellable(2, std::ptr::null_mut()), libc::EINVAL);
+        }
+    }
+
+    #[test]
+    fn a_thread_names_itself_and_a_long_name_is_cut_off() {
+        let name = || std::fs::read_to_string("/proc/thread-self/comm").expect("the name of this thread");
+        let named = std::thread::spawn(move || {
+            // SAFETY: a C string.
+            assert_eq!(unsafe { set_name(c"as long as it may be there".as_ptr()) }, 0);
+            name()
+        });
+        assert_eq!(named.join().expect("a thread that ends"), "as long as it m\n");
     }
 
     #[test]
