@@ -403,7 +403,7 @@ impl Chains<'_, '_> {
     }
 
     fn place(&self, chain: Chain) -> VmAddr {
-        VmAddr(self.segment.vm.start.0 + chain.at as u64)
+        VmAddr(self.segment.vm.start.0.wrapping_add(chain.at as u64))
     }
 
     /// Visits one pointer, and moves on to the next one; says whether there is one.
