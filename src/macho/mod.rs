@@ -230,7 +230,8 @@ fn rebase(run: Run, backed: VmRange, content: &[u8], window: &mut Window<'_>) ->
     }
     for _ in 0..run.count {
         window.rebase(at, VmAddr(Bytes(content).u64(at as u64).unwrap_or(0)));
-        at += run.distance as usize;
+        // Behind the last one this may be anywhere.
+        at = at.wrapping_add(run.distance as usize);
     }
     true
 }

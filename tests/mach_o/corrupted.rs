@@ -91,3 +91,37 @@ fn counts_of_classic_relocations_may_be_any() {
         sideload::plan::plan(&edit.into_bytes(), name).unwrap_or_else(|error| panic!("{error}"));
     }
 }
+
+/// Found by fuzzing: a chain that starts behind its segment, which ends where addresses do.
+#[test]
+fn a_chain_may_start_past_the_last_address() {
+    use test_fixtures::macho_edit::{MachOEdit, image, lc};
+    const CHAINED_FIXUPS: u32 = 0x8000_0034;
+    for name in ["rebase-x64-chained", "addend-x64-chained"] {
+        let mut edit = MachOEdit::new(image(name));
+        let segments = edit.commands().into_iter().filter(|(kind, _)| *kind == lc::SEGMENT_64);
+        let segments: Vec<_> = segments.map(|(_, at)| (at, edit.u32(at + 64) as usize)).collect();
+        // All of the image moves up, and ends a page before the addresses do.
+        let ends = segments.iter().map(|&(at, _)| u64::from(edit.u32(at + 24)) + u64::from(edit.u32(at + 32)));
+        let up = (ends.max().unwrap_or(0).next_multiple_of(0x1000) + 0x1000).wrapping_neg();
+        let mut move_up = |at: usize| {
+            let address = u64::from(edit.u32(at)) + up;
+            edit.put(at, &address.to_le_bytes());
+        };
+        for (at, sections) in segments {
+            move_up(at + 24);
+            (0..sections).for_each(|section| move_up(at + 72 + 80 * section + 32));
+        }
+        // `dyld_chained_fixups_header.starts_offset`, then `seg_count`, then an offset a segment.
+        let header = edit.u32(edit.command(CHAINED_FIXUPS) + 8) as usize;
+        let starts = header + edit.u32(header + 4) as usize;
+        let segments = (1..=edit.u32(starts) as usize).map(|at| edit.u32(starts + 4 * at) as usize);
+        for segment in segments.filter(|&offset| offset != 0).collect::<Vec<_>>() {
+            edit.put(starts + segment + 22, &0x7ff8u16.to_le_bytes()); // `page_start[0]`
+        }
+        let bytes = edit.into_bytes();
+        let _plan = sideload::plan::plan(&bytes, name).unwrap_or_else(|error| panic!("{error}"));
+        let error = read(name, &bytes, "x86_64").expect_err("nothing is there").to_string();
+        assert!(error.contains("leaves"), "{name}: {error}");
+    }
+}
