@@ -1,9 +1,9 @@
 //! The symbols of an image in a two-level namespace: an import says which image should define it.
 
-use super::Tables;
 use super::chained::Imports;
 use super::exports::{Entry, Target, Trie};
 use super::opcodes::Binds;
+use super::{DESCRIPTOR, Tables};
 use crate::addr::{VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::ErrorKind;
@@ -120,6 +120,8 @@ pub struct SymbolTable<'a> {
     trie: Trie<'a>,
     /// Executable regions: what tells functions from data.
     code: Vec<VmRange>,
+    /// Where the descriptors of thread-local variables are: only what is there was relocated as one.
+    descriptors: Vec<VmRange>,
     /// `LC_SYMTAB`: for people, since no lookup needs it.
     rows: &'a [u8],
     names: Bytes<'a>,
@@ -146,6 +148,7 @@ impl<'a> SymbolTable<'a> {
             listed,
             trie,
             code,
+            descriptors: tables.thread_variables.clone(),
             rows: super::slice(file, tables.rows),
             names: Bytes(super::slice(file, tables.names)),
             regions: plan.regions.iter().map(|region| region.vm).collect(),
@@ -188,12 +191,18 @@ impl<'a> SymbolTable<'a> {
     fn found(&self, entry: &Entry<'_>) -> Option<Found> {
         let (kind, vm) = match entry.target {
             Target::Here(vm) => (self.kind(vm), vm),
-            Target::ThreadLocal(vm) => (SymbolKind::ThreadVariable, vm),
+            Target::ThreadLocal(vm) if self.is_descriptor(vm) => (SymbolKind::ThreadVariable, vm),
+            Target::ThreadLocal(vm) => (SymbolKind::Data, vm),
             Target::Absolute(value) => (SymbolKind::Absolute, VmAddr(value)),
             Target::Resolved { resolver, .. } => (SymbolKind::Ifunc, resolver),
             Target::Reexport { .. } => return None,
         };
         Some(Found { symbol: 0, vm, size: 0, kind, unique: false })
+    }
+
+    fn is_descriptor(&self, vm: VmAddr) -> bool {
+        let offset = |range: &VmRange| range.holds(vm, DESCRIPTOR).then(|| vm.0 - range.start.0);
+        self.descriptors.iter().find_map(offset).is_some_and(|offset| offset % DESCRIPTOR == 0)
     }
 
     fn kind(&self, vm: VmAddr) -> SymbolKind {

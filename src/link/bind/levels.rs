@@ -13,6 +13,7 @@ use crate::link::group::Group;
 use crate::link::{Definitions, Inventory, LinkedModule};
 use crate::plan::{Exported, Import, Level, NeedKind, Query, Stream, Symbols, TwoLevelSymbols};
 use crate::symbol::{Class, Definition, HostId, InstanceId, ModuleId, Provider};
+use std::collections::BTreeSet;
 
 /// So many re-exports lead on from one another; more, and they run in a circle.
 const CHAIN: usize = 32;
@@ -64,7 +65,7 @@ impl<'t> Linker<'t, '_> {
         let mut may_be_missing = row.weak();
         let level = row.level().ok_or_else(|| malformed("imports: an ordinal that means nothing", 0))?;
         let found = match level {
-            Level::Own => self.exported(images, Provider::New(id), name, CHAIN)?,
+            Level::Own => self.exported(images, Provider::New(id), name)?,
             Level::Main => self.system(images, name),
             Level::Flat => self.flat(images, name)?,
             Level::Weak => self.weak(images, name)?,
@@ -73,7 +74,7 @@ impl<'t> Linker<'t, '_> {
                 let provider = module.needs.get(index).filter(|_| index < module.plan.needs.len());
                 let provider =
                     *provider.ok_or_else(|| malformed("imports: an ordinal past the last need", index as u32))?;
-                if module.absent.contains(&index) { None } else { self.exported(images, provider, name, CHAIN)? }
+                if module.absent.contains(&index) { None } else { self.exported(images, provider, name)? }
             }
         };
         Ok(match found {
@@ -95,7 +96,19 @@ impl<'t> Linker<'t, '_> {
         images: Images<'t>,
         provider: Provider,
         name: &[u8],
+    ) -> Result<Option<Definition>, ErrorKind> {
+        self.exported_along(images, provider, name, CHAIN, &mut BTreeSet::new())
+    }
+
+    /// The same, where `asked` have been asked for that name: ways that meet again need not be gone twice, and a file can
+    /// make more of them than there is time for.
+    fn exported_along(
+        &mut self,
+        images: Images<'t>,
+        provider: Provider,
+        name: &[u8],
         left: usize,
+        asked: &mut BTreeSet<Provider>,
     ) -> Result<Option<Definition>, ErrorKind> {
         let Some(left) = left.checked_sub(1) else {
             return Err(ErrorKind::Malformed { what: "re-exports: they run in a circle", place: None });
@@ -117,14 +130,18 @@ impl<'t> Linker<'t, '_> {
                     let needs = self.needs(images, provider);
                     let next = needs.get(index).map(|&(need, _)| need);
                     let next = next.ok_or_else(|| malformed("export trie: a re-export of no need", index as u32))?;
-                    self.exported(images, next, if other.is_empty() { name } else { other }, left)
+                    match other.is_empty() || other == name {
+                        true => self.exported_along(images, next, name, left, asked),
+                        false => self.exported_along(images, next, other, left, &mut BTreeSet::new()),
+                    }
                 }
                 Exported::Here { found, .. } => Ok(Some(self.used(provider, super::at(provider, &found, Class::Data)))),
             };
         }
         for (need, kind) in self.needs(images, provider) {
             if kind == NeedKind::Reexported
-                && let Some(definition) = self.exported(images, need, name, left)?
+                && asked.insert(need)
+                && let Some(definition) = self.exported_along(images, need, name, left, asked)?
             {
                 return Ok(Some(definition));
             }
@@ -142,7 +159,7 @@ impl<'t> Linker<'t, '_> {
         let all: Vec<Provider> = loaded.chain(images.modules()).collect();
         for provider in all {
             if matches!(self.definitions(images, provider), Definitions::TwoLevel(_))
-                && let Some(definition) = self.exported(images, provider, name, CHAIN)?
+                && let Some(definition) = self.exported(images, provider, name)?
             {
                 return Ok(Some(definition));
             }
