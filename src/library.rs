@@ -190,6 +190,9 @@ impl Library {
 
     /// Says where a symbol is defined that [`Library::get`] would find. No resolver runs.
     ///
+    /// Of a unique symbol (`STB_GNU_UNIQUE`) this is the first definition in the library's scope, where `get` takes the
+    /// one that the process settled on.
+    ///
     /// ```
     /// # fn main() -> Result<(), sideload::Error> {
     /// // SAFETY: zlib's initialisers do nothing harmful.

@@ -7,7 +7,8 @@
 //! What this thread itself is at, in an initialiser that forks, goes on in both.
 //!
 //! All locks of the library that outlive a call are here, and nothing waits for a `Once`, which knows no fork
-//! ([`Lazy`](crate::sync::Lazy)). No foreign code runs while one of them is held, so the wait is short.
+//! ([`Lazy`](crate::sync::Lazy)). While one of them is held no foreign code runs but unwinders' functions that register
+//! frames, so the wait is short.
 //!
 //! Two locks of others are not ours to take, and a child that finds one taken waits for ever when it needs it:
 //! - libgcc's, up to version 12: a thread that throws holds it for a moment, once frames have been registered. The child
