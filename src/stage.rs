@@ -118,7 +118,7 @@ impl Group {
     fn supplied(&self) -> Vec<RunAddr> {
         let address = |row: &Supplied| match &row.by {
             Supplier::Caller(address) => *address,
-            Supplier::Library => replace::replacement(&row.name).unwrap_or_default(),
+            Supplier::Library => replace::supplied(&row.name).unwrap_or_default(),
             Supplier::Stub { module } => stubs::stub(&row.name, module),
         };
         self.plan.supplied.iter().map(address).collect()

@@ -139,6 +139,20 @@ fn lookup_functions_look_up_as_ours() {
     assert_eq!(plain(open(Some(c"libcalls.so"), RTLD_NOW), c"only_here".as_ptr()), address("only_here"));
 }
 
+/// `open` and `longjmp` of images for macOS, which this library answers itself, but not to an ELF one.
+#[test]
+fn names_of_macos_mean_nothing() {
+    for name in [c"_open", c"_mmap", c"_dlsym", c"_pthread_mutex_lock"] {
+        let handle = open(Some(c"libcalls.so"), RTLD_NOW);
+        assert_eq!((sym(DEFAULT, name), sym(NEXT, name), sym(handle, name)), (0, 0, 0), "{name:?}");
+        assert!(error().unwrap().contains("undefined symbol"), "{name:?}");
+    }
+    unsafe extern "C" {
+        fn _longjmp();
+    }
+    assert_eq!(sym(DEFAULT, c"_longjmp"), _longjmp as *const () as usize, "the host's");
+}
+
 #[test]
 fn versions_are_told_apart() {
     let version = |name: &CStr, version: &CStr| {

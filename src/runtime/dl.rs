@@ -177,6 +177,19 @@ pub(super) unsafe extern "C" fn search_symbol(handle: *const c_void, name: *cons
     unsafe { search(handle, name, None, caller) }
 }
 
+/// `dlsym`, as images for macOS mean it.
+///
+/// # Safety
+/// As [`search_symbol`].
+#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+pub(super) unsafe extern "C" fn search_darwin(handle: *const c_void, name: *const c_char, caller: u64) -> *mut c_void {
+    // SAFETY: the C caller's promise.
+    let name = unsafe { string(name) }.unwrap_or_default();
+    // SAFETY: as above.
+    let found = unsafe { handle::search_darwin(handle, name.to_bytes(), RunAddr(caller)) };
+    or_fail(found.map(|at| ptr::with_exposed_provenance_mut(at.0 as usize)), ptr::null_mut())
+}
+
 /// # Safety
 /// `name` and `version` are C strings; the resolver of an indirect function runs.
 unsafe extern "C" fn search_version(

@@ -20,12 +20,17 @@ pub(crate) const REPLACED: &[&[u8]] = &[
     b"_dl_find_object",
 ];
 
-/// Our function of that name.
+/// Our function of that name, for images that mean what the host does by it.
 pub(crate) fn replacement(name: &[u8]) -> Option<RunAddr> {
     match name {
         b"__tls_get_addr" => Some(tls::get_addr_entry()),
-        _ => dl::entry(name).or_else(|| counted::entry(name)).or_else(|| darwin::entry(name)),
+        _ => dl::entry(name).or_else(|| counted::entry(name)),
     }
+}
+
+/// What the linker said that this library supplies: one of these, or what an image for macOS means by the name.
+pub(crate) fn supplied(name: &[u8]) -> Option<RunAddr> {
+    replacement(name).or_else(|| darwin::entry(name))
 }
 
 #[cfg(test)]
@@ -38,5 +43,14 @@ mod tests {
             assert!(replacement(name).is_some_and(|at| at.0 != 0), "{}", name.escape_ascii());
         }
         assert_eq!(replacement(b"malloc"), None);
+    }
+
+    #[test]
+    fn what_images_for_macos_mean_is_no_replacement() {
+        for name in crate::darwin::OURS {
+            assert_eq!(replacement(name), None, "{}", name.escape_ascii());
+            #[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+            assert!(supplied(name).is_some_and(|at| at.0 != 0), "{}", name.escape_ascii());
+        }
     }
 }

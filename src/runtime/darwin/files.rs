@@ -189,6 +189,6 @@ unsafe extern "C" fn find_symbol(handle: *const c_void, name: *const c_char) -> 
         "mov rdx, [rsp]",
         "jmp {function}",
         ".cfi_endproc",
-        function = sym super::super::dl::search_symbol,
+        function = sym super::super::dl::search_darwin,
     )
 }

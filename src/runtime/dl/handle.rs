@@ -13,6 +13,8 @@
 use super::images;
 use super::scope::{self, View, is_same};
 use crate::addr::RunAddr;
+#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+use crate::darwin::{self, Answer};
 use crate::error::ErrorKind;
 use crate::loader::Loader;
 use crate::plan::Query;
@@ -228,6 +230,35 @@ pub(super) unsafe fn search(
     found.or_else(|| replace::replacement(name)).ok_or_else(undefined)
 }
 
+/// Answers the `dlsym` of an image for macOS: what our images define, and else what the name means there.
+///
+/// # Safety
+/// As [`search`].
+#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+pub(super) unsafe fn search_darwin(handle: *const c_void, name: &[u8], caller: RunAddr) -> Result<RunAddr, Failure> {
+    // SAFETY: as the caller promises.
+    let search = |name| unsafe { search(handle, name, None, caller) };
+    let there = [b"_", name].concat();
+    let meant = darwin::answer(&there);
+    let found = search(name);
+    match (&found, meant) {
+        (_, Answer::Host(host) | Answer::HostOrOurs(host)) if host == name => return found,
+        (Ok(at), _) if REGISTRY.at(*at).is_some() => return found,
+        // A handle that is none, for one.
+        (Err(failure), _) if !matches!(failure, Failure::Undefined { .. }) => return found,
+        _ => {}
+    }
+    let undefined = || {
+        let object = scope::at(before(caller)).map_or(String::new(), |image| image.name().to_owned());
+        Failure::Undefined { object, symbol: name.to_vec(), version: None }
+    };
+    match meant {
+        Answer::Ours(own) => replace::supplied(own).ok_or_else(undefined),
+        Answer::Differs => Err(undefined()),
+        Answer::Host(host) | Answer::HostOrOurs(host) => search(host),
+    }
+}
+
 /// Notes that the caller has an address in another image, which must not be unloaded from now on. (An image whose handle
 /// the caller has is held by that.)
 fn lend(found: RunAddr, caller: RunAddr) {
@@ -235,5 +266,39 @@ fn lend(found: RunAddr, caller: RunAddr) {
         && instance.holds(caller).is_none()
     {
         instance.holds.lent.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64", target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_mean_what_they_do_to_who_asks() {
+        let everywhere = libc::RTLD_DEFAULT.cast_const();
+        // SAFETY: functions of the C library, whose resolvers may run.
+        let elf = |name: &str| unsafe { search(everywhere, name.as_bytes(), None, RunAddr(0)) }.ok();
+        // SAFETY: as above.
+        let macos = |name: &str| unsafe { search_darwin(everywhere, name.as_bytes(), RunAddr(0)) }.ok();
+        let own = |name: &str| Some(replace::supplied(name.as_bytes()).expect(name));
+        let cases = [
+            ("strlen", elf("strlen"), elf("strlen")),
+            ("open", elf("open"), own("_open")),
+            ("_open", None, None),
+            ("_longjmp", elf("_longjmp"), own("__longjmp")),
+            ("dlsym", own("dlsym"), own("_dlsym")),
+            ("__error", None, elf("__errno_location")),
+            ("regcomp", elf("regcomp"), None),
+            ("readdir", elf("readdir"), None),
+        ];
+        for (name, to_elf, to_macos) in cases {
+            assert_eq!((elf(name), macos(name)), (to_elf, to_macos), "{name}");
+        }
+        assert!(
+            cases.iter().filter(|(_, to_elf, _)| to_elf.is_some()).count() == 6 && elf("_longjmp") != own("_longjmp")
+        );
+        // SAFETY: as above.
+        let invalid = unsafe { search_darwin(std::ptr::dangling(), b"open", RunAddr(0)) };
+        assert!(matches!(invalid, Err(Failure::NoHandle(_))), "{invalid:?}");
     }
 }
