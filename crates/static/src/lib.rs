@@ -42,6 +42,9 @@ pub struct Plugins {
     pub plugins: Vec<Plugin>,
     /// Crates below the folder that export nothing.
     pub others: Vec<PathBuf>,
+    /// Files and folders that the list depends on: with what is in it, the folder that was searched; of each crate, plugin
+    /// or not, the manifest and the folder of its sources.
+    pub watched: Vec<PathBuf>,
 }
 
 /// A crate that is a plugin.
@@ -135,15 +138,18 @@ impl Plugins {
     pub fn find(folder: impl AsRef<Path>) -> Result<Plugins, Error> {
         let folder = folder.as_ref();
         let mut crates = vec![folder.to_owned()];
+        let mut found = Plugins::default();
         if !folder.join("Cargo.toml").is_file() {
+            // A new crate makes its folder newer. A folder that is a crate is not watched as a whole, since what is built
+            // may lie in it.
+            found.watched.push(folder.to_owned());
             let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
             let entries = entries.map_err(|source| Error::file(folder, source))?;
             crates = entries.iter().map(fs::DirEntry::path).filter(|path| path.join("Cargo.toml").is_file()).collect();
             crates.sort();
         }
-        let mut found = Plugins::default();
         for folder in crates {
-            match Plugin::read(&folder)? {
+            match Plugin::read(&folder, &mut found.watched)? {
                 Some(plugin) => found.plugins.push(plugin),
                 None => found.others.push(folder),
             }
@@ -189,14 +195,8 @@ impl Plugins {
         let folder = folder.ok_or_else(|| Error::file(Path::new("plugins.rs"), no_folder()))?;
         let path = folder.join("plugins.rs");
         fs::write(&path, self.source()).map_err(|source| Error::file(&path, source))?;
-        for plugin in &self.plugins {
-            println!("cargo::rerun-if-changed={}", plugin.folder.join("Cargo.toml").display());
-            println!("cargo::rerun-if-changed={}", plugin.folder.join("src").display());
-        }
-        // A new crate makes its folder newer.
-        let parents: Vec<_> = self.plugins.iter().filter_map(|plugin| plugin.folder.parent()).collect();
-        for parent in parents.iter().enumerate().filter(|(at, parent)| !parents[..*at].contains(parent)) {
-            println!("cargo::rerun-if-changed={}", parent.1.display());
+        for path in &self.watched {
+            println!("cargo::rerun-if-changed={}", path.display());
         }
         Ok(())
     }
@@ -210,10 +210,13 @@ fn between(from: &Path, to: &Path) -> PathBuf {
 }
 
 impl Plugin {
-    fn read(folder: &Path) -> Result<Option<Plugin>, Error> {
+    fn read(folder: &Path, watched: &mut Vec<PathBuf>) -> Result<Option<Plugin>, Error> {
         let path = folder.join("Cargo.toml");
+        watched.push(path.clone());
         let Some(manifest) = Manifest::read(&path)? else { return Ok(None) };
         let root = folder.join(manifest.root());
+        // Cargo takes what is not there for what has changed, at each build.
+        watched.extend(root.ancestors().skip(1).find(|above| above.is_dir()).map(Path::to_owned));
         let items = Items::read(&root)?;
         let Some(list) = items.list else {
             return match items.exported.is_empty() {

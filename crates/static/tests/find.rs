@@ -39,6 +39,66 @@ fn a_folder_of_plugins_becomes_a_list() {
     assert_eq!(one.plugins.len(), 1);
 }
 
+/// A crate that is no plugin may become one, and so may a folder that is no crate.
+#[test]
+fn all_that_was_searched_is_watched() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let within = |path: &str| folder.path().join(path);
+    plugin(folder.path(), "plugin", BOTH, &[("lib.rs", "sideload::plugin!(pub PLUGIN: );")]);
+    plugin(folder.path(), "moved", "[lib]\npath = \"code/root.rs\"\n", &[]);
+    fs::create_dir_all(within("moved/code")).expect("ours");
+    fs::write(within("moved/code/root.rs"), "pub struct Shared;").expect("ours");
+    fs::create_dir_all(within("bare")).expect("ours");
+    fs::write(within("bare/Cargo.toml"), "[package]\nname = \"bare\"\n").expect("ours");
+    fs::create_dir_all(within("workspace")).expect("ours");
+    fs::write(within("workspace/Cargo.toml"), "[workspace]\n").expect("ours");
+    fs::create_dir_all(within("in-c")).expect("ours");
+
+    let found = Plugins::find(folder.path()).expect("sound");
+    assert_eq!(found.plugins.len(), 1, "{found:?}");
+    let crates = [
+        "bare/Cargo.toml",
+        "bare", // It has no sources yet.
+        "moved/Cargo.toml",
+        "moved/code",
+        "plugin/Cargo.toml",
+        "plugin/src",
+        "workspace/Cargo.toml",
+    ];
+    let expected: Vec<_> = std::iter::once(folder.path().to_owned()).chain(crates.map(within)).collect();
+    assert_eq!(found.watched, expected);
+    // Of a crate by itself, not what is built in it.
+    let one = Plugins::find(within("plugin")).expect("sound");
+    assert_eq!(one.watched, [within("plugin/Cargo.toml"), within("plugin/src")]);
+    // None at all is no reason not to look again.
+    let none = Plugins::find(within("in-c")).expect("sound");
+    assert_eq!(none.watched, [within("in-c")]);
+}
+
+/// A build script prints what is watched: this test runs itself as one.
+#[test]
+fn a_build_script_tells_cargo_what_is_watched() {
+    const FOLDER: &str = "SIDELOAD_TEST_FOLDER";
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        return Plugins::find(folder).and_then(|found| found.emit()).expect("sound");
+    }
+    let (folder, out) = (tempfile::TempDir::new().expect("a folder"), tempfile::TempDir::new().expect("a folder"));
+    plugin(folder.path(), "plain", "", &[("lib.rs", "pub struct Shared;")]);
+    let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "a_build_script_tells_cargo_what_is_watched", "--nocapture"])
+        .env(FOLDER, folder.path())
+        .env("OUT_DIR", out.path())
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    for path in [folder.path().to_owned(), folder.path().join("plain/Cargo.toml"), folder.path().join("plain/src")] {
+        let line = format!("cargo::rerun-if-changed={}", path.display());
+        assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
+    }
+    assert!(out.path().join("plugins.rs").is_file());
+}
+
 #[test]
 fn what_would_be_missing_is_an_error() {
     let item = "#[sideload::export]\npub fn greet() {}\n#[sideload::export]\npub fn part() {}\n";
