@@ -214,9 +214,19 @@ impl<'a> Comparison<'a> {
 
     /// A raw pointer knows what it points to by name only.
     fn named(&mut self, name: &str, of: TypeId) -> Compared {
+        let number = Number::of(name);
+        // A number may be one of a series.
+        let of = match number {
+            Some(_) => self.abi.element(of),
+            None => Some(of),
+        };
+        let Some(of) = of else {
+            self.unknown("an array of arrays without an end");
+            return Ok(());
+        };
         let bare = self.abi.bare(of);
         let own = name.rsplit("::").next().unwrap_or(name);
-        match (Number::of(name), bare.of) {
+        match (number, bare.of) {
             _ if name == "c_void" || matches!(bare.of, CType::Void) => Ok(()),
             (Some(Number::Integer { size: 1, .. }), CType::Integer { size: 1, .. }) => Ok(()),
             (Some(Number::Integer { size: bytes, signed }), CType::Integer { size, signed: is_signed, .. })
@@ -227,7 +237,6 @@ impl<'a> Comparison<'a> {
             (Some(Number::Integer { size: bytes, .. }), CType::Enum { size, .. }) if *size == bytes => Ok(()),
             (Some(Number::Float(bytes)), CType::Float { size, .. }) if *size == bytes => Ok(()),
             (Some(Number::Bool), CType::Bool { .. }) => Ok(()),
-            (Some(_), CType::Array { of, .. }) => self.named(name, *of),
             (Some(_), _) => Err(self.differs(own, self.abi.full_text(of))),
             (None, CType::Integer { .. } | CType::Float { .. } | CType::Bool { .. } | CType::Enum { .. })
                 if !matches!(bare.of, CType::Enum { .. }) =>

@@ -321,6 +321,17 @@ impl Abi {
         names
     }
 
+    /// What the elements of an array of arrays are; of another type, itself. `None` if that has no end.
+    pub(crate) fn element(&self, mut id: TypeId) -> Option<TypeId> {
+        for _ in 0..MAX_WRAPPERS {
+            match self.bare(id).of {
+                CType::Array { of, .. } => id = *of,
+                _ => return Some(id),
+            }
+        }
+        None
+    }
+
     /// Its size, where that is known.
     pub(crate) fn size(&self, id: TypeId) -> Option<u64> {
         let (mut id, mut times) = (id, 1u64);

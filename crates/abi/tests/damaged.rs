@@ -4,7 +4,9 @@
 mod support;
 
 use object::{Object, ObjectSection};
-use sideload_abi::{Abi, Evidence, Search, diff};
+use sideload::Library;
+use sideload_abi::{Abi, Evidence, GetVerified, Search, Unverifiable, Verified, diff};
+use std::ffi::{c_int, c_void};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{SHAPES, build};
@@ -89,5 +91,56 @@ fn a_compressed_section_cannot_ask_for_all_memory() {
         bytes[at..at + 8].copy_from_slice(&size.to_le_bytes());
         let error = Abi::of_bytes(&built.path, &bytes, &Search::default()).expect_err("it is damaged");
         assert!(error.to_string().contains("section .debug_info: "), "{error}");
+    }
+}
+
+/// The library with a sidecar whose types, from number 1 on, are these.
+fn with_types(types: &str) -> (support::Built, Abi) {
+    let built = build(SHAPES, &["-g"]);
+    let abi = Abi::read(&built.path, &Search::default()).expect("it is sound");
+    let mut document: serde_json::Value =
+        serde_json::from_str(&abi.to_json().expect("it can be written")).expect("it was written by us");
+    let types: serde_json::Value = serde_json::from_str(&format!("[\"void\", {types}]")).expect("JSON");
+    let takes_one = r#"{"function": {"result": 0, "parameters": [{"of": 1}]}}"#;
+    document["exports"] =
+        serde_json::json!({"parse": serde_json::from_str::<serde_json::Value>(takes_one).expect("JSON")});
+    document["types"] = types;
+    let sidecar = sideload_abi::sidecar_path(&built.path);
+    std::fs::write(&sidecar, document.to_string()).expect("a folder of ours");
+    let abi = Abi::read_sidecar(&sidecar).unwrap_or_else(|error| panic!("{error}"));
+    (built, abi)
+}
+
+/// Types that lie in circles of one kind each, followed by each kind of Rust type.
+#[test]
+fn circles_in_a_sidecar_have_an_end() {
+    let circles = [
+        r#"{"pointer": {"to": 2}}, {"array": {"of": 2}}"#,
+        r#"{"pointer": {"to": 2}}, {"array": {"of": 3, "length": 1}}, {"array": {"of": 2, "length": 1}}"#,
+        r#"{"pointer": {"to": 2}}, {"alias": {"name": "it", "of": 3}}, {"array": {"of": 2}}"#,
+        r#"{"pointer": {"to": 2}}, {"alias": {"name": "it", "of": 2}}"#,
+        r#"{"pointer": {"to": 1}}"#,
+        r#"{"array": {"of": 1}}"#,
+    ];
+    for types in circles {
+        let (built, abi) = with_types(types);
+        // SAFETY: the library is built from text in this folder, and has no initialisers.
+        let library = unsafe { Library::open(&built.path) }.unwrap_or_else(|error| panic!("{error}"));
+        macro_rules! ask {
+            ($($of:ty),*) => {[$(
+                // SAFETY: the symbol is not used.
+                unsafe { library.get_verified_by::<extern "C" fn($of)>("parse", &abi) }.map(|found| match found {
+                    Verified::Unverifiable { why: Unverifiable::Part { what, .. }, .. } => what,
+                    found => found.checked().map_or_else(|error| error.to_string(), |_| "checked".into()),
+                })
+            ),*]};
+        }
+        let answers = ask![*const c_int, *const u8, *mut c_void, *mut *mut c_int, &[c_int; 2], &c_int];
+        assert!(answers.iter().all(Result::is_ok), "{types}: {answers:?}");
+        if types.starts_with(r#"{"pointer": {"to": 2}}, {"array""#) {
+            assert_eq!(answers[0].as_ref().ok().map(String::as_str), Some("an array of arrays without an end"));
+        }
+        assert!(!abi.export_text("parse", &abi.exports["parse"]).is_empty());
+        assert_eq!(diff(&abi, &abi), sideload_abi::Diff::default());
     }
 }
