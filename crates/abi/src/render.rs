@@ -7,11 +7,15 @@ use std::fmt::Write;
 /// Deeper than anybody reads. What is deeper is `…`.
 const MAX_DEPTH: usize = 8;
 
+/// More than anybody reads, in bytes. Then comes `…`: within its depth, a type may still be as wide as its width to the
+/// power of that.
+const MAX_TEXT: usize = 4 << 10;
+
 impl Abi {
     /// A type as a declaration would name it: `const Bytef *`.
     pub fn type_text(&self, id: TypeId) -> String {
         let mut text = String::new();
-        self.put(&mut text, id, 0);
+        Writer::new(self).put(&mut text, id, 0);
         text
     }
 
@@ -24,7 +28,7 @@ impl Abi {
     /// A function with its name: `uLong crc32(uLong crc, const Bytef *buf, uInt len)`.
     pub fn function_text(&self, name: &str, function: &Function) -> String {
         let mut text = String::new();
-        self.put_function(&mut text, name, function, 0);
+        Writer::new(self).put_function(&mut text, name, function, 0);
         text
     }
 
@@ -75,22 +79,42 @@ impl Abi {
             _ => text,
         }
     }
+}
 
-    fn put(&self, text: &mut String, id: TypeId, depth: usize) {
-        if depth > MAX_DEPTH {
-            text.push('…');
-            return;
+/// Writes one type.
+struct Writer<'a> {
+    abi: &'a Abi,
+    /// How much may still be written, of all parts together.
+    left: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn new(abi: &'a Abi) -> Self {
+        Writer { abi, left: MAX_TEXT }
+    }
+
+    /// A part without a text counts as well, or there could be any number of them.
+    fn spend(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes.max(1));
+    }
+
+    fn word(&mut self, text: &mut String, word: &str) {
+        self.spend(word.len());
+        text.push_str(word);
+    }
+
+    fn put(&mut self, text: &mut String, id: TypeId, depth: usize) {
+        if depth > MAX_DEPTH || self.left == 0 {
+            return self.word(text, "…");
         }
         let depth = depth + 1;
-        match self.get(id) {
-            CType::Void => text.push_str("void"),
+        match self.abi.get(id) {
+            CType::Void => self.word(text, "void"),
             CType::Bool { name, .. }
             | CType::Integer { name, .. }
             | CType::Float { name, .. }
-            | CType::Alias { name, .. } => {
-                text.push_str(name);
-            }
-            CType::Pointer { to } => match self.get(*to) {
+            | CType::Alias { name, .. } => self.word(text, name),
+            CType::Pointer { to } => match self.abi.get(*to) {
                 CType::Function { function } => self.put_function(text, "(*)", function, depth),
                 _ => {
                     self.put(text, *to, depth);
@@ -108,42 +132,49 @@ impl Abi {
             CType::Union { name, fields, .. } => self.put_aggregate(text, "union", name.as_deref(), fields.len()),
             CType::Enum { name, values, .. } => self.put_aggregate(text, "enum", name.as_deref(), values.len()),
             CType::Function { function } => self.put_function(text, "()", function, depth),
-            CType::Qualified { qualifier, of } if matches!(self.get(*of), CType::Pointer { .. }) => {
+            CType::Qualified { qualifier, of } if matches!(self.abi.get(*of), CType::Pointer { .. }) => {
                 self.put(text, *of, depth);
-                let _ = write!(text, " {qualifier}");
+                self.word(text, &format!(" {qualifier}"));
             }
             CType::Qualified { qualifier, of } => {
                 let mut inner = String::new();
                 self.put(&mut inner, *of, depth);
                 // Of an array that is constant, compilers say that of its elements, too.
                 if !inner.starts_with(&format!("{qualifier} ")) {
-                    let _ = write!(text, "{qualifier} ");
+                    self.word(text, &format!("{qualifier} "));
                 }
                 text.push_str(&inner);
             }
-            CType::Incomplete { what } => text.push_str(what),
-            CType::Unknown { what } => text.push_str(if what.is_empty() { "an unknown type" } else { what }),
+            CType::Incomplete { what } => self.word(text, what),
+            CType::Unknown { what } => self.word(text, if what.is_empty() { "an unknown type" } else { what }),
         }
     }
 
-    fn put_aggregate(&self, text: &mut String, what: &str, name: Option<&str>, parts: usize) {
-        let _ = match name {
-            Some(name) => write!(text, "{what} {name}"),
-            None => write!(text, "{what} {{ {parts} … }}"),
-        };
+    fn put_aggregate(&mut self, text: &mut String, what: &str, name: Option<&str>, parts: usize) {
+        match name {
+            Some(name) => self.word(text, &format!("{what} {name}")),
+            None => self.word(text, &format!("{what} {{ {parts} … }}")),
+        }
     }
 
-    fn put_function(&self, text: &mut String, name: &str, function: &Function, depth: usize) {
+    fn put_function(&mut self, text: &mut String, name: &str, function: &Function, depth: usize) {
         let mut result = String::new();
         self.put(&mut result, function.result, depth);
         text.push_str(&joined(&result, name));
         text.push('(');
         for (at, parameter) in function.parameters.iter().enumerate() {
-            text.push_str(if at == 0 { "" } else { ", " });
+            self.word(text, if at == 0 { "" } else { ", " });
+            if self.left == 0 {
+                text.push('…');
+                break;
+            }
             let mut of = String::new();
             self.put(&mut of, parameter.of, depth);
             match &parameter.name {
-                Some(name) => text.push_str(&joined(&of, name)),
+                Some(name) => {
+                    self.spend(name.len());
+                    text.push_str(&joined(&of, name));
+                }
                 None => text.push_str(&of),
             }
         }

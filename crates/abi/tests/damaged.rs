@@ -5,7 +5,7 @@ mod support;
 
 use object::{Object, ObjectSection};
 use sideload::Library;
-use sideload_abi::{Abi, Evidence, GetVerified, Search, Unverifiable, Verified, diff};
+use sideload_abi::{Abi, CType, Evidence, Exported, GetVerified, Search, TypeId, Unverifiable, Verified, diff};
 use std::ffi::{c_int, c_void};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -141,6 +141,30 @@ fn circles_in_a_sidecar_have_an_end() {
             assert_eq!(answers[0].as_ref().ok().map(String::as_str), Some("an array of arrays without an end"));
         }
         assert!(!abi.export_text("parse", &abi.exports["parse"]).is_empty());
+        assert_eq!(diff(&abi, &abi), sideload_abi::Diff::default());
+    }
+}
+
+/// A function that takes itself, many times, is as wide as a power of their number. What is read of it is the beginning.
+#[test]
+fn a_text_is_not_wider_than_anybody_reads() {
+    const LIMIT: usize = 16 << 10;
+    for (name, of) in [("f", 2), ("", 2), ("f", 3)] {
+        let parameter = format!(r#"{{"name": "{name}", "of": {of}}}"#);
+        let parameters = vec![parameter; 100].join(", ");
+        let types = format!(
+            r#"{{"alias": {{"name": "it", "of": 2}}}}, {{"pointer": {{"to": 4}}}},
+               {{"qualified": {{"qualifier": "const", "of": 4}}}},
+               {{"function": {{"function": {{"result": {of}, "parameters": [{parameters}]}}}}}},
+               {{"struct": {{"name": "of", "size": 8, "fields": [{{"name": "f", "offset": 0, "of": 2}}]}}}}"#
+        );
+        let (_built, mut abi) = with_types(&types);
+        let CType::Function { function } = abi.get(TypeId(4)).clone() else { panic!("{:?}", abi.types) };
+        for text in [abi.type_text(TypeId(2)), abi.type_text(TypeId(3)), abi.function_text("wide", &function)] {
+            assert!(text.len() < LIMIT && text.contains('…'), "{} bytes", text.len());
+        }
+        assert!(abi.type_lines().concat().len() < LIMIT);
+        abi.exports.insert("wide".into(), Exported::Function(function));
         assert_eq!(diff(&abi, &abi), sideload_abi::Diff::default());
     }
 }
