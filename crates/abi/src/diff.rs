@@ -5,7 +5,7 @@
 
 use crate::model::{Abi, CType, Enumerator, Exported, Field, Function, TypeId};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 /// What changed between two libraries.
@@ -63,7 +63,7 @@ impl fmt::Display for Change {
 /// Compares what two libraries export.
 pub fn diff(old: &Abi, new: &Abi) -> Diff {
     let mut diff = Diff::default();
-    let mut walk = Walk { old, new, seen: BTreeMap::new(), changes: BTreeMap::new() };
+    let mut walk = Walk { old, new, numbers: HashMap::new(), nodes: Vec::new(), changes: BTreeMap::new() };
     for (name, exported) in &old.exports {
         match new.exports.get(name) {
             Some(now) => compare(&mut walk, &mut diff, name, exported, now),
@@ -73,10 +73,8 @@ pub fn diff(old: &Abi, new: &Abi) -> Diff {
     for (name, exported) in new.exports.iter().filter(|(name, _)| !old.exports.contains_key(*name)) {
         diff.harmless.push(change(name, "", None, Some(new.export_text(name, exported))));
     }
-    let users = walk.users();
-    for ((mut change, is_harmless), nodes) in walk.changes {
-        let used_by: BTreeSet<&String> = nodes.iter().filter_map(|node| users.get(node)).flatten().collect();
-        change.used_by = used_by.into_iter().cloned().collect();
+    for ((mut change, is_harmless), used_by) in walk.changes_with_users() {
+        change.used_by = used_by;
         if is_harmless { diff.harmless.push(change) } else { diff.breaks.push(change) }
     }
     diff.breaks.sort();
@@ -88,7 +86,7 @@ fn change(what: &str, at: &str, old: Option<String>, new: Option<String>) -> Cha
     Change { what: what.to_owned(), at: at.to_owned(), old, new, used_by: Vec::new() }
 }
 
-fn compare(walk: &mut Walk<'_>, diff: &mut Diff, name: &str, old: &Exported, new: &Exported) {
+fn compare<'a>(walk: &mut Walk<'a>, diff: &mut Diff, name: &'a str, old: &Exported, new: &Exported) {
     let whole = |walk: &Walk<'_>| {
         change(name, "", Some(walk.old.export_text(name, old)), Some(walk.new.export_text(name, new)))
     };
@@ -116,20 +114,22 @@ type Pair = (TypeId, TypeId);
 struct Walk<'a> {
     old: &'a Abi,
     new: &'a Abi,
-    /// Pairs that were visited, with those that they lead to and the exports that lead to them.
-    seen: BTreeMap<Pair, Node>,
+    /// The numbers of pairs in `nodes`.
+    numbers: HashMap<Pair, usize>,
+    /// Pairs that were visited, and what leads to them.
+    nodes: Vec<Node<'a>>,
     /// Changes of types, whether they are harmless, and at which pairs they were found.
-    changes: BTreeMap<(Change, bool), Vec<Pair>>,
+    changes: BTreeMap<(Change, bool), BTreeSet<Pair>>,
 }
 
 #[derive(Default)]
-struct Node {
-    leads_to: Vec<Pair>,
-    exports: Vec<String>,
+struct Node<'a> {
+    from: Vec<usize>,
+    exports: Vec<&'a str>,
 }
 
-impl Walk<'_> {
-    fn signature(&mut self, name: &str, old: &Function, new: &Function) -> Vec<Change> {
+impl<'a> Walk<'a> {
+    fn signature(&mut self, name: &'a str, old: &Function, new: &Function) -> Vec<Change> {
         let mut changes = Vec::new();
         let parameters = |function: &Function| match (function.parameters.len(), function.variadic) {
             (1, false) => "1 parameter".to_owned(),
@@ -147,7 +147,7 @@ impl Walk<'_> {
         changes
     }
 
-    fn place(&mut self, name: &str, at: &str, pair: Pair) -> Option<Change> {
+    fn place(&mut self, name: &'a str, at: &str, pair: Pair) -> Option<Change> {
         let change = (!self.is_same(pair)).then(|| self.told(name, at, pair));
         self.follow(name, pair);
         change
@@ -182,20 +182,27 @@ impl Walk<'_> {
     }
 
     /// Visits all that can be reached.
-    fn follow(&mut self, name: &str, root: Pair) {
-        let root = (self.old.bare(root.0).id, self.new.bare(root.1).id);
-        let mut queue = vec![root];
-        while let Some(pair) = queue.pop() {
-            if self.seen.contains_key(&pair) {
-                continue;
+    fn follow(&mut self, name: &'a str, root: Pair) {
+        let mut queue = Vec::new();
+        let root = self.number(root, &mut queue);
+        self.nodes[root].exports.push(name);
+        while let Some((number, pair)) = queue.pop() {
+            for next in self.visit(pair) {
+                let next = self.number(next, &mut queue);
+                self.nodes[next].from.push(number);
             }
-            self.seen.insert(pair, Node::default());
-            let next: Vec<Pair> = self.visit(pair);
-            let next: Vec<Pair> = next.into_iter().map(|(a, b)| (self.old.bare(a).id, self.new.bare(b).id)).collect();
-            queue.extend(&next);
-            self.seen.entry(pair).or_default().leads_to = next;
         }
-        self.seen.entry(root).or_default().exports.push(name.to_owned());
+    }
+
+    /// The number of a pair, without typedefs and qualifiers; one that is new is to be visited.
+    fn number(&mut self, pair: Pair, queue: &mut Vec<(usize, Pair)>) -> usize {
+        let pair = (self.old.bare(pair.0).id, self.new.bare(pair.1).id);
+        let number = *self.numbers.entry(pair).or_insert(self.nodes.len());
+        if number == self.nodes.len() {
+            self.nodes.push(Node::default());
+            queue.push((number, pair));
+        }
+        number
     }
 
     /// Compares one level, and says what is below it.
@@ -215,7 +222,7 @@ impl Walk<'_> {
             (CType::Function { function: one }, CType::Function { function: two }) => {
                 let title = old.type_text(pair.0);
                 for change in self.signature_of_pointer(&title, one, two) {
-                    self.changes.entry((change, false)).or_default().push(pair);
+                    self.note(pair, change, false);
                 }
                 let parameters = one.parameters.iter().zip(&two.parameters).map(|(a, b)| (a.of, b.of));
                 parameters.chain([(one.result, two.result)]).collect()
@@ -242,7 +249,7 @@ impl Walk<'_> {
     }
 
     fn note(&mut self, pair: Pair, change: Change, is_harmless: bool) {
-        self.changes.entry((change, is_harmless)).or_default().push(pair);
+        self.changes.entry((change, is_harmless)).or_default().insert(pair);
     }
 
     fn layouts(&mut self, pair: Pair, old: (u64, &[Field]), new: (u64, &[Field])) -> Vec<Pair> {
@@ -315,16 +322,25 @@ impl Walk<'_> {
         }
     }
 
-    /// The exports from which each pair can be reached.
-    fn users(&self) -> BTreeMap<Pair, BTreeSet<String>> {
-        let mut users: BTreeMap<Pair, BTreeSet<String>> = BTreeMap::new();
-        for (&root, node) in self.seen.iter().filter(|(_, node)| !node.exports.is_empty()) {
-            let (mut queue, mut seen) = (vec![root], BTreeSet::new());
-            while let Some(pair) = queue.pop() {
-                if seen.insert(pair) {
-                    users.entry(pair).or_default().extend(node.exports.iter().cloned());
-                    queue.extend(self.seen.get(&pair).map(|node| node.leads_to.clone()).unwrap_or_default());
-                }
+    /// The changes, and the exports from which their pairs can be reached, sorted.
+    fn changes_with_users(mut self) -> Vec<((Change, bool), Vec<String>)> {
+        // Many changes are in one struct.
+        let mut known: HashMap<BTreeSet<Pair>, BTreeSet<&str>> = HashMap::new();
+        let changes = std::mem::take(&mut self.changes).into_iter().map(|(change, pairs)| {
+            let users = known.entry(pairs).or_insert_with_key(|pairs| self.users(pairs));
+            (change, users.iter().map(|&name| name.to_owned()).collect())
+        });
+        changes.collect()
+    }
+
+    /// The exports from which these pairs can be reached.
+    fn users(&self, pairs: &BTreeSet<Pair>) -> BTreeSet<&'a str> {
+        let mut queue: Vec<usize> = pairs.iter().filter_map(|pair| self.numbers.get(pair).copied()).collect();
+        let (mut users, mut seen) = (BTreeSet::new(), vec![false; self.nodes.len()]);
+        while let Some(number) = queue.pop() {
+            if !std::mem::replace(&mut seen[number], true) {
+                users.extend(&self.nodes[number].exports);
+                queue.extend(&self.nodes[number].from);
             }
         }
         users

@@ -7,7 +7,7 @@ use crate::model::{Abi, CType, Evidence, Exported, FORMAT};
 use crate::sidecar::{hex, sha256};
 use sideload::plan;
 use sideload::symbol::SymbolKind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,9 @@ impl Abi {
         let plan = plan::plan(bytes, &path.to_string_lossy())?;
         let blame = |kind: sideload::ErrorKind| kind.at(path.to_string_lossy(), sideload::Stage::Plan);
         let mut exports = BTreeMap::new();
-        let mut wanted = Vec::new();
+        // By name, where those of that name are in the list: the default version takes the place of others.
+        let mut wanted: Vec<Option<Wanted>> = Vec::new();
+        let mut places: HashMap<String, Vec<usize>> = HashMap::new();
         let symbols = plan.symbols(bytes).map_err(blame)?;
         let listed = symbols.exports(|export| {
             let name = String::from_utf8_lossy(export.name).into_owned();
@@ -60,14 +62,19 @@ impl Abi {
                 SymbolKind::Absolute => return,
                 kind => {
                     let is_function = kind == SymbolKind::Code;
-                    wanted.retain(|wanted: &Wanted| !export.default_version || wanted.name != name);
-                    wanted.push(Wanted { name: name.clone(), vm: export.vm.0, is_function });
+                    let places = places.entry(name.clone()).or_default();
+                    if export.default_version {
+                        places.drain(..).for_each(|at| wanted[at] = None);
+                    }
+                    places.push(wanted.len());
+                    wanted.push(Some(Wanted { name: name.clone(), vm: export.vm.0, is_function }));
                     Exported::Unknown
                 }
             };
             exports.insert(name, exported);
         });
         listed.map_err(blame)?;
+        let wanted: Vec<Wanted> = wanted.into_iter().flatten().collect();
         let image = Image { path, bytes, build_id: plan.build_id.as_deref() };
         let mut abi = described(&image, search, &wanted)?.unwrap_or_else(|_| empty(&image));
         abi.unite();
