@@ -65,6 +65,8 @@ pub const OURS: &[&[u8]] = &[
     b"_pthread_mutex_trylock",
     b"_pthread_mutex_unlock",
     b"_pthread_mutexattr_settype",
+    b"_pthread_mutex_destroy",
+    b"_pthread_cond_destroy",
     b"_pthread_cond_wait",
     b"_pthread_cond_timedwait",
     b"_pthread_cond_signal",
@@ -89,6 +91,17 @@ pub const OURS: &[&[u8]] = &[
     b"_dispatch_time",
     b"_dlopen",
     b"_dlsym",
+    b"__ZNSt3__15mutex4lockEv",
+    b"__ZNSt3__15mutex6unlockEv",
+    b"__ZNSt3__15mutex8try_lockEv",
+    b"__ZNSt3__15mutexD1Ev",
+    b"__ZNSt3__15mutexD2Ev",
+    b"__ZNSt3__118condition_variable10notify_oneEv",
+    b"__ZNSt3__118condition_variable10notify_allEv",
+    b"__ZNSt3__118condition_variable4waitERNS_11unique_lockINS_5mutexEEE",
+    b"__ZNSt3__118condition_variable15__do_timed_waitERNS_11unique_lockINS_5mutexEEENS_6chrono10time_pointINS5_12system_clockENS5_8durationIxNS_5ratioILl1ELl1000000000EEEEEEE",
+    b"__ZNSt3__118condition_variableD1Ev",
+    b"__ZNSt3__118condition_variableD2Ev",
 ];
 
 /// The unwinder's names. A program in C has none in its start-up scope; the one that this library is linked to is there.

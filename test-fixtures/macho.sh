@@ -59,6 +59,7 @@ for config in "x86_64 10.9 x64-old" "x86_64 13.0 x64-chained" "arm64 11.0 a64-ol
   make bundle bundle.c -- -bundle -undefined dynamic_lookup
   make exception exception.cpp -- "$SRC/libcxx.tbd"
   case $tag in a64-*) continue ;; esac
+  make mutex mutex.cpp -- "$SRC/libcxx.tbd"
   make fini fini.c
   make system system.c
   make plugin plugin.c

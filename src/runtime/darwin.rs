@@ -7,6 +7,7 @@
 //! Invariant: a pointer that comes in is followed only as the contract of the function of that name says; what is handed
 //! out lies in statics, or is the host's.
 
+mod cxx;
 mod dispatch;
 mod files;
 mod jumps;
@@ -48,6 +49,7 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
             return runes::entry(name)
                 .or_else(|| files::entry(name))
                 .or_else(|| threads::entry(name))
+                .or_else(|| cxx::entry(name))
                 .or_else(|| unwind::entry(name))
                 .or_else(|| dispatch::entry(name))
                 .or_else(|| jumps::entry(name))

@@ -116,8 +116,11 @@ impl<'t> Linker<'t, '_> {
         let table = match self.definitions(images, provider) {
             Definitions::TwoLevel(table) => table,
             Definitions::Table(table) if !matches!(provider, Provider::Host(_)) => {
-                // A library of the host that stands for one of the system.
-                let found = table.find(&Query::by_name(darwin::c_name(name)));
+                // A library of the host that stands for one of the system, but for what of that has another meaning.
+                let found = match darwin::answer(name) {
+                    Answer::Ours(_) => None,
+                    _ => table.find(&Query::by_name(darwin::c_name(name))),
+                };
                 let here = found.map(|found| super::at(provider, &found, Class::Data));
                 return Ok(here.or_else(|| self.system(images, name)));
             }

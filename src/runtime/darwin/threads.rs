@@ -23,6 +23,8 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
         b"_pthread_mutex_trylock" => try_lock as Pointer,
         b"_pthread_mutex_unlock" => unlock as Pointer,
         b"_pthread_mutexattr_settype" => set_type as Pointer,
+        b"_pthread_mutex_destroy" => destroy as Pointer,
+        b"_pthread_cond_destroy" => destroy_condition as Pointer,
         b"_pthread_cond_wait" => wait as Pointer,
         b"_pthread_cond_timedwait" => wait_until as Pointer,
         b"_pthread_cond_timedwait_relative_np" => wait_for as Pointer,
@@ -94,7 +96,7 @@ macro_rules! forward {
         ///
         /// # Safety
         /// As that.
-        unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+        pub(super) unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
             // SAFETY: as the caller promises.
             unsafe { libc::$host($($value),*) }
         }
@@ -104,6 +106,8 @@ forward! {
     lock(object: *mut libc::pthread_mutex_t) => pthread_mutex_lock(mutex(object));
     try_lock(object: *mut libc::pthread_mutex_t) => pthread_mutex_trylock(mutex(object));
     unlock(object: *mut libc::pthread_mutex_t) => pthread_mutex_unlock(mutex(object));
+    destroy(object: *mut libc::pthread_mutex_t) => pthread_mutex_destroy(mutex(object));
+    destroy_condition(object: *mut libc::pthread_cond_t) => pthread_cond_destroy(ready(object, CONDITION));
     wait(object: *mut libc::pthread_cond_t, with: *mut libc::pthread_mutex_t)
         => pthread_cond_wait(ready(object, CONDITION), mutex(with));
     wait_until(object: *mut libc::pthread_cond_t, with: *mut libc::pthread_mutex_t, time: *const libc::timespec)
