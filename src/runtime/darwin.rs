@@ -17,10 +17,12 @@ mod stat;
 mod threads;
 mod unwind;
 
-use super::counted;
+use super::{counted, host};
 use crate::addr::RunAddr;
-use crate::registry::REGISTRY;
+use crate::plan::Query;
+use crate::registry::{Member, REGISTRY};
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 type Pointer = *const ();
@@ -150,11 +152,41 @@ struct SinCos<F> {
 }
 
 extern "C" fn sin_and_cos(angle: f64) -> SinCos<f64> {
-    SinCos { sin: angle.sin(), cos: angle.cos() }
+    static HOST: AtomicU64 = AtomicU64::new(0);
+    sines(b"sincos", &HOST, angle)
 }
 
 extern "C" fn sin_and_cos_f32(angle: f32) -> SinCos<f32> {
-    SinCos { sin: angle.sin(), cos: angle.cos() }
+    static HOST: AtomicU64 = AtomicU64::new(0);
+    sines(b"sincosf", &HOST, angle)
+}
+
+/// Calls the process's function of that name, which the first call looks for: were it linked to, every program would
+/// have libm in its scope, and each import of each library would be looked for there.
+fn sines<F: Default>(name: &[u8], known: &AtomicU64, angle: F) -> SinCos<F> {
+    if known.load(Ordering::Relaxed) == 0 {
+        let Some(at) = function(name) else {
+            die(format_args!("{}: the process has no libm", name.escape_ascii()));
+        };
+        known.store(at.0, Ordering::Relaxed);
+    }
+    let at: Pointer = std::ptr::with_exposed_provenance(known.load(Ordering::Relaxed) as usize);
+    let mut both = SinCos { sin: F::default(), cos: F::default() };
+    // SAFETY: libm's functions of these names have this type, and write two numbers.
+    unsafe {
+        let function = std::mem::transmute::<Pointer, unsafe extern "C" fn(F, *mut F, *mut F)>(at);
+        function(angle, &raw mut both.sin, &raw mut both.cos);
+    }
+    both
+}
+
+/// A function of an image of the process, the host's first.
+fn function(name: &[u8]) -> Option<RunAddr> {
+    let (query, host, snapshot) = (Query::by_name(name), host::images().ok()?, REGISTRY.snapshot());
+    let host = host.images.iter().map(|image| Member::Host(Arc::clone(image)));
+    let ours = snapshot.instances.iter().map(|instance| Member::Ours(Arc::clone(instance)));
+    // SAFETY: its image is loaded, and so its resolver has run before or can.
+    host.chain(ours).find_map(|image| unsafe { image.address(&query) })
 }
 
 /// `memset_pattern4`, `8` and `16`: the last copy is cut off where the length says.
@@ -215,6 +247,17 @@ extern "C" fn environment() -> Pointer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sines_come_from_the_process() {
+        // SAFETY: libm's initialisers are harmless.
+        let libm = unsafe { crate::Library::open("libm.so.6") }.expect("a libm");
+        let SinCos { sin, cos } = sin_and_cos(0.5);
+        assert!((sin - 0.479_425_538_604_203).abs() < 1e-15 && (cos - 0.877_582_561_890_372_8).abs() < 1e-15);
+        let SinCos { sin, cos } = sin_and_cos_f32(0.5);
+        assert!((sin - 0.479_425_54).abs() < 1e-6 && (cos - 0.877_582_55).abs() < 1e-6);
+        drop(libm);
+    }
 
     #[test]
     fn every_name_has_something_to_bind_to() {
