@@ -377,14 +377,18 @@ impl Member {
 
     /// The host's definition of a unique symbol, or that of the image that was loaded first.
     fn first_unique(query: &Query<'_>) -> Option<(Member, Found)> {
-        let host = host::images().ok()?;
-        let host = host.images.iter().map(|image| Member::Host(Arc::clone(image))).collect::<Vec<_>>();
-        let snapshot = REGISTRY.snapshot();
-        let loaded = snapshot.instances.iter().map(|instance| Member::Ours(Arc::clone(instance)));
-        host.into_iter().chain(loaded).find_map(|member| {
+        Member::all()?.into_iter().find_map(|member| {
             let found = member.find(query).filter(|found| found.unique)?;
             Some((member, found))
         })
+    }
+
+    /// All images of the process: the host's, then ours in the order in which they were loaded.
+    pub(crate) fn all() -> Option<Vec<Member>> {
+        let (host, snapshot) = (host::images().ok()?, REGISTRY.snapshot());
+        let host = host.images.iter().map(|image| Member::Host(Arc::clone(image)));
+        let loaded = snapshot.instances.iter().map(|instance| Member::Ours(Arc::clone(instance)));
+        Some(host.chain(loaded).collect())
     }
 }
 

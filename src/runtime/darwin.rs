@@ -17,12 +17,11 @@ mod stat;
 mod threads;
 mod unwind;
 
-use super::{counted, host};
+use super::counted;
 use crate::addr::RunAddr;
 use crate::plan::Query;
 use crate::registry::{Member, REGISTRY};
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 type Pointer = *const ();
@@ -182,11 +181,9 @@ fn sines<F: Default>(name: &[u8], known: &AtomicU64, angle: F) -> SinCos<F> {
 
 /// A function of an image of the process, the host's first.
 fn function(name: &[u8]) -> Option<RunAddr> {
-    let (query, host, snapshot) = (Query::by_name(name), host::images().ok()?, REGISTRY.snapshot());
-    let host = host.images.iter().map(|image| Member::Host(Arc::clone(image)));
-    let ours = snapshot.instances.iter().map(|instance| Member::Ours(Arc::clone(instance)));
+    let query = Query::by_name(name);
     // SAFETY: its image is loaded, and so its resolver has run before or can.
-    host.chain(ours).find_map(|image| unsafe { image.address(&query) })
+    Member::all()?.iter().find_map(|image| unsafe { image.address(&query) })
 }
 
 /// `memset_pattern4`, `8` and `16`: the last copy is cut off where the length says.
