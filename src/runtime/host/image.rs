@@ -6,7 +6,7 @@ use super::origin::Origin;
 use super::segments::{self, Segments};
 use super::statics::StaticSymbols;
 use super::tables::Tables;
-use super::vanishing::with_care;
+use super::vanishing::{self, with_care};
 use crate::addr::{Bias, RunAddr};
 use crate::elf::dynamic::Dynamic;
 use crate::plan::{Found, Query, Region, ScopedSymbols, SearchPaths, TlsTemplate};
@@ -161,6 +161,7 @@ pub(super) struct Sketch {
     link: Link,
     segments: Segments,
     dynamic: Dynamic,
+    print: Option<u64>,
 }
 
 impl Sketch {
@@ -170,7 +171,12 @@ impl Sketch {
         let dynamic = unsafe { segments::read_dynamic(link.dynamic) };
         // All lists begin with the executable. Its name is no mark of it: glibc leaves it empty, musl that of the vDSO.
         let started = (link.dynamic == origin.dynamic()).then(|| origin.started.clone());
-        let segments = started.or_else(|| segments::find(link, &dynamic)).unwrap_or_default();
+        let segments = started.or_else(|| segments::find(link, &dynamic)).unwrap_or_else(|| {
+            vanishing::miss();
+            Segments::default()
+        });
+        // Taken before the tables are read: whoever compares it afterwards knows that they are of this image.
+        let print = vanishing::scope(|_| segments.print());
         let mut path = listed_name(link.name);
         if is_main && path.is_empty() {
             path = listed_name(RunAddr(auxv(Auxv::ExecFn).unwrap_or(0)));
@@ -179,7 +185,7 @@ impl Sketch {
         let strings = Strings::of(&segments, &dynamic);
         let soname = strings.at(dynamic.soname);
         let needs = dynamic.needed.iter().filter_map(|&at| strings.at(Some(at))).collect();
-        Sketch { path, soname, needs, is_interpreter, is_main, link: *link, segments, dynamic }
+        Sketch { path, soname, needs, is_interpreter, is_main, link: *link, segments, dynamic, print }
     }
 
     /// Completes the image; `startup` says whether it was there when the process started.
@@ -195,7 +201,7 @@ impl Sketch {
     }
 
     fn complete(self, origin: &Origin, permanent: bool, global: bool) -> HostImage {
-        let Sketch { path, soname, needs, is_interpreter, is_main, link, segments, dynamic } = self;
+        let Sketch { path, soname, needs, is_interpreter, is_main, link, segments, dynamic, print } = self;
         let strings = Strings::of(&segments, &dynamic);
         let search = SearchPaths {
             rpath: strings.at(dynamic.rpath),
@@ -218,7 +224,7 @@ impl Sketch {
                 && dynamic.strtab.is_some_and(|value| segments.region(RunAddr(value), 1).is_some()),
             tables: Tables::new(&segments, &dynamic, permanent),
             relocations: relocations(&segments, &dynamic),
-            print: if permanent { 0 } else { segments.print() },
+            print: if permanent { 0 } else { print.unwrap_or_else(|| segments.print()) },
             path,
             soname,
             needs,

@@ -4,6 +4,7 @@
 //! copied lives as long as the [`Tables`] that refer to it, which never hand out more than a borrow of themselves.
 
 use super::segments::Segments;
+use super::vanishing;
 use crate::bytes::Bytes;
 use crate::elf::dynamic::Dynamic;
 use crate::elf::symbols::{Parts, SYMENT};
@@ -22,7 +23,10 @@ impl Tables {
     pub(super) fn new(segments: &Segments, dynamic: &Dynamic, permanent: bool) -> Tables {
         let in_place = if permanent { in_place(segments, dynamic) } else { None };
         // A static executable has none, and tables that make no sense define nothing.
-        in_place.or_else(|| copied(segments, dynamic)).unwrap_or_else(Tables::none)
+        in_place.or_else(|| copied(segments, dynamic)).unwrap_or_else(|| {
+            vanishing::miss();
+            Tables::none()
+        })
     }
 
     fn none() -> Tables {

@@ -310,6 +310,59 @@ fn child_reads_what_vanishes() {
     assert!(reads > 0, "nothing was ever seen");
 }
 
+/// What a list leads to while another image takes the place of the one that is listed: its headers are gone, or its
+/// tables. Nothing of it may count, however much of it could be read.
+#[test]
+fn half_an_image_is_read_again() {
+    if !DYNAMIC {
+        return;
+    }
+    const HASH: usize = 0x400;
+    let mut bytes = Aligned([0; 0x1000]);
+    let start = bytes.0.as_ptr() as u64;
+    let mut put = |at: usize, value: &[u8]| bytes.0[at..at + value.len()].copy_from_slice(value);
+    put(0, b"\x7fELF\x02\x01\x01");
+    put(32, &64u64.to_le_bytes()); // e_phoff
+    put(54, &[56, 0, 2, 0]); // e_phentsize, e_phnum
+    let (load, dynamic) = ((1u32, 4u32, 0u64, 0x1000u64), (2u32, 4u32, 0x200u64, 0x40u64));
+    for (index, (kind, flags, vaddr, size)) in [load, dynamic].into_iter().enumerate() {
+        let row = 64 + index * 56;
+        put(row, &kind.to_le_bytes());
+        put(row + 4, &flags.to_le_bytes());
+        for (member, value) in [(8, vaddr), (16, vaddr), (32, size), (40, size)] {
+            put(row + member, &value.to_le_bytes());
+        }
+    }
+    // DT_HASH, DT_STRTAB, DT_SYMTAB: the strings are nowhere.
+    for (index, (tag, value)) in [(4u64, HASH as u64), (5, 1 << 60), (6, 0x300)].into_iter().enumerate() {
+        put(0x200 + index * 16, &tag.to_le_bytes());
+        put(0x208 + index * 16, &value.to_le_bytes());
+    }
+    let link = Link { node: RunAddr(8), base: RunAddr(start), dynamic: RunAddr(start + 0x200), name: RunAddr(0) };
+    let origin = origin().unwrap();
+    let read = || {
+        vanishing::has_missed();
+        let sketch = with_care(|| Sketch::read(origin, &link, false));
+        let is_missed = vanishing::has_missed();
+        (is_missed, sketch)
+    };
+    let (no_image, sketch) = read();
+    assert!(!no_image);
+    let image = sketch.finish(origin, false);
+    assert!(vanishing::has_missed(), "no tables");
+    assert!(image.is_at(&link));
+
+    let (_, sketch) = read();
+    std::hint::black_box(&mut bytes).0[64] = 0; // read behind the compiler's back
+    let other = sketch.finish(origin, false);
+    assert!(!other.is_at(&link), "its tables were read after its headers had changed");
+    let (no_image, sketch) = read();
+    assert!(no_image && sketch.needs.is_empty(), "no headers");
+}
+
+#[repr(align(4096))]
+struct Aligned([u8; 0x1000]);
+
 /// This thread's block of a module that was opened late.
 fn block_of(images: &HostImages, module: u64) -> u64 {
     tls::thread_pointer().unwrap().wrapping_add_signed(tls::block_offset(images, module).unwrap())

@@ -20,7 +20,7 @@ use std::ptr;
 thread_local! {
     /// The scope that this thread is in. Without a destructor: nothing is left behind in a thread that only looked.
     static CURRENT: Cell<*const Vanishing> = const { Cell::new(ptr::null()) };
-    /// Whether anything was not there since this was last asked.
+    /// Whether anything was not there, or was no image, since this was last asked.
     static MISSED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -45,6 +45,11 @@ pub(super) fn with_care<T>(work: impl FnOnce() -> T) -> T {
     let _leave = Leave;
     CURRENT.set(&raw const scope);
     work()
+}
+
+/// Says, in a scope with care, that what was read there makes no image: most likely it was unloaded meanwhile.
+pub(super) fn miss() {
+    scope(|_| MISSED.set(true));
 }
 
 /// Whether any memory that was read with care by this thread was not there, since this was last asked.
