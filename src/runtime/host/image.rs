@@ -140,7 +140,8 @@ impl HostImage {
 
     /// Whether `link` is this image, and not another one that was loaded at the same place after it.
     pub(super) fn is_at(&self, link: &Link) -> bool {
-        *link == self.link && (self.permanent || self.segments.print() == self.print)
+        let is_same = || listed_name(link.name) == self.path && self.segments.print() == self.print;
+        *link == self.link && (self.permanent || is_same())
     }
 }
 
