@@ -97,6 +97,12 @@ impl<'a> GnuHash<'a> {
         self.chains.get(at as usize).map(|&word| u32::from_le_bytes(word) & !1)
     }
 
+    /// The hashes of all symbols that can be found, but for bit 0, which is of no account.
+    pub(super) fn hints(&self) -> std::slice::Iter<'a, [u8; 4]> {
+        let hashed = self.count().saturating_sub(self.first_symbol) as usize;
+        self.chains.get(..hashed).unwrap_or(self.chains).iter()
+    }
+
     /// Whether there is a symbol of this hash, whose bit 0 is unknown.
     pub(super) fn holds_either(&self, hash: u32) -> bool {
         [hash & !1, hash | 1].into_iter().any(|hash| self.find(hash, Some).is_some())

@@ -318,6 +318,11 @@ impl<'a> SymbolTable<'a> {
         self.gnu.as_ref().map(GnuHash::filter)
     }
 
+    /// The hashes of the names that the filter lets pass, in four bytes each, of which bit 0 is of no account.
+    pub fn hints(&self) -> std::slice::Iter<'a, [u8; 4]> {
+        self.gnu.as_ref().map_or([].iter(), GnuHash::hints)
+    }
+
     /// Whether a symbol of the hash table has this hash, whose bit 0 is unknown. No name is looked at.
     pub fn holds_either(&self, hash: u32) -> bool {
         self.gnu.as_ref().is_none_or(|gnu| gnu.holds_either(hash))

@@ -1,6 +1,7 @@
 //! What each import of each module is bound to.
 
 mod levels;
+mod scope;
 mod supplied;
 
 pub use supplied::{Supplied, Supplier};
@@ -9,9 +10,10 @@ use super::group::Group;
 use super::{Definitions, Inventory, LinkedModule, Rules};
 use crate::addr::VmAddr;
 use crate::error::{Error, ErrorKind, MissingVersion, Stage, Undefined};
-use crate::plan::{self, Filter, Found, LoadPlan, Query, ScopedSymbols, Symbols};
+use crate::plan::{self, Found, LoadPlan, Query, ScopedSymbols, Symbols};
 use crate::room;
 use crate::symbol::{Class, Definition, HostId, ImportId, InstanceId, ModuleId, Provider, Resolve, SymbolKind};
+use scope::Scope;
 use std::collections::BTreeMap;
 
 /// What the imports of one module are bound to, by symbol and class.
@@ -139,7 +141,7 @@ pub(super) fn bind(
         .collect::<Result<_, _>>()?;
     check_versions(group, inventory, &tables)?;
     let mut linker = Linker {
-        scope: scope(group, inventory, &tables, rules.deep),
+        scope: Scope::of(group, inventory, &tables, rules.deep),
         stubs: rules.stubs,
         inventory,
         resolve,
@@ -183,100 +185,11 @@ pub(super) fn bind(
     })
 }
 
-/// The search order.
-struct Scope<'t> {
-    entries: Vec<Entry<'t>>,
-    /// The hash filters of the images up to the first that has none, next to one another: an import asks most of them
-    /// and finds little.
-    filters: Vec<Filter<'t>>,
-}
-
-#[derive(Clone, Copy)]
-struct Entry<'t> {
-    provider: Provider,
-    definitions: Definitions<'t>,
-}
-
-impl Entry<'_> {
-    #[inline(never)]
-    fn holds(&self, hint: u32) -> bool {
-        match self.definitions {
-            Definitions::Table(table) => table.holds_either(hint),
-            Definitions::TwoLevel(_) => false,
-            Definitions::Names(_) => true,
-        }
-    }
-
-    /// The search of an image whose filter has let the name pass.
-    #[inline]
-    fn find(&self, query: &Query<'_>) -> Option<Found> {
-        match self.definitions {
-            Definitions::Table(table) => table.find_unfiltered(query),
-            Definitions::TwoLevel(_) => None,
-            Definitions::Names(find) => find(query.name()),
-        }
-    }
-}
-
-impl<'t> Scope<'t> {
-    fn new(entries: Vec<Entry<'t>>) -> Scope<'t> {
-        let filter = |entry: &Entry<'t>| match entry.definitions {
-            Definitions::Table(table) => table.filter(),
-            Definitions::TwoLevel(_) | Definitions::Names(_) => None,
-        };
-        let filters = entries.iter().map_while(filter).collect();
-        Scope { entries, filters }
-    }
-
-    /// Whether the first `images` can be told not to define a name of this hash, whose bit 0 is unknown, by their hash
-    /// tables alone.
-    #[inline]
-    fn exclude(&self, images: usize, hint: u32) -> bool {
-        let Some(filters) = self.filters.get(..images) else { return false };
-        filters.iter().enumerate().all(|(at, filter)| !filter.may_hold_either(hint) || !self.entries[at].holds(hint))
-    }
-
-    fn find(&self, query: &Query<'_>) -> Answer {
-        let (filtered, rest) = self.entries.split_at(self.filters.len());
-        let candidates = self.filters.iter().zip(filtered).filter(|(filter, _)| filter.may_hold(query.hash()));
-        let answer = |entry: &Entry<'t>, found: Option<Found>| found.map(|found| (entry.provider, found));
-        let found = candidates.map(|(_, entry)| answer(entry, entry.find(query))).find(Option::is_some);
-        found.unwrap_or_else(|| rest.iter().find_map(|entry| answer(entry, entry.definitions.find(query))))
-    }
-}
-
-/// The global scope, then the group's; or the other way round.
-fn scope<'t>(group: &Group, inventory: &'t Inventory<'_>, tables: &'t [Symbols<'t>], deep: bool) -> Scope<'t> {
-    let host = (0u16..).zip(&inventory.host).filter(|(_, image)| image.global);
-    let loaded = (0u16..).zip(&inventory.loaded).filter(|(_, image)| image.global);
-    let host = host.map(|(at, _)| Provider::Host(HostId(at)));
-    let global = host.chain(loaded.map(|(at, _)| Provider::Loaded(InstanceId(at))));
-    let own = group.scope.iter().copied();
-    let order: Vec<Provider> = if deep { own.chain(global).collect() } else { global.chain(own).collect() };
-    let mut scope: Vec<Entry<'t>> = Vec::with_capacity(order.len());
-    for provider in order {
-        let definitions = match provider {
-            Provider::New(id) => Definitions::of(&tables[usize::from(id.0)]),
-            Provider::Loaded(id) => inventory.loaded[usize::from(id.0)].definitions,
-            Provider::Host(id) => inventory.host[usize::from(id.0)].definitions,
-        };
-        if !scope.iter().any(|entry| entry.provider == provider) {
-            scope.push(Entry { provider, definitions });
-        }
-    }
-    // Images whose imports name their definers define nothing for others, and would only be in the filters' way.
-    scope.retain(|entry| !matches!(entry.definitions, Definitions::TwoLevel(_)));
-    Scope::new(scope)
-}
-
 /// Bytes of names in one error. Whoever is told of ten thousand undefined symbols does not miss the next.
 const MOST_TEXT: usize = 1 << 20;
 
 /// Steps along endless chains that one group may cost: about a quarter of a second.
 const MOST_ASTRAY: u64 = 1 << 28;
-
-/// Below this many images, asking all is as fast as remembering.
-const WORTH_REMEMBERING: usize = 12;
 
 struct Linker<'t, 'i> {
     scope: Scope<'t>,
@@ -379,10 +292,8 @@ impl<'t> Linker<'t, '_> {
     ) -> Result<Bindings, ErrorKind> {
         let mut bindings = Bindings::with_room(module.plan.import_bound())?;
         self.names_left = symbols.names_bound();
-        let entries = &self.scope.entries;
-        let own = entries.iter().position(|entry| entry.provider == Provider::New(id)).unwrap_or(entries.len());
         // What the linker bound to the module itself needs no search at all.
-        let before = if module.plan.flags.symbolic { 0 } else { own };
+        let before = if module.plan.flags.symbolic { 0 } else { self.scope.before(Provider::New(id)) };
         let context = Context { id, plan: &module.plan, name: &module.name, symbols };
         let (rows, only_images) = (symbols.rows(), self.resolve.is_none());
         // A boxed error keeps the result of the common case in registers.
@@ -457,7 +368,7 @@ impl<'t> Linker<'t, '_> {
             return Some((Provider::New(context.id), found));
         }
         let ask = || self.scope.find(query);
-        if self.scope.entries.len() < WORTH_REMEMBERING {
+        if self.scope.len() < scope::MANY {
             return ask();
         }
         let (hash, class, name, version) = (query.hash(), query.class(), query.name(), query.version());
