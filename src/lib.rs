@@ -30,6 +30,8 @@ struct Readme;
 #[forbid(unsafe_code)]
 pub mod addr;
 #[forbid(unsafe_code)]
+mod astray;
+#[forbid(unsafe_code)]
 pub mod bytes;
 #[forbid(unsafe_code)]
 pub mod error;

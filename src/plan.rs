@@ -300,7 +300,7 @@ pub enum Tables {
     MachO(macho::Tables),
 }
 
-pub use elf::hash::astray;
+pub use crate::astray::astray;
 pub use elf::symbols::{Filter, Found, NeededVersion, Query, SymbolTable as ScopedSymbols};
 pub use macho::symbols::{Exported, Import, Level, Stream, SymbolTable as TwoLevelSymbols};
 pub use symbols::{Binding, Export, Leads, Near, Symbols};
@@ -551,13 +551,19 @@ impl LoadPlan {
 
     /// Finds the region that holds `size` bytes at `at`.
     pub fn region(&self, at: VmAddr, size: u64) -> Option<&Region> {
-        self.regions.iter().find(|region| region.vm.holds(at, size))
+        self.region_below(at).filter(|region| region.vm.holds(at, size))
     }
 
     /// Where the file holds the byte at `at`, if it does.
     pub fn file_offset(&self, at: VmAddr, size: u64) -> Option<u64> {
-        let region = self.regions.iter().find(|region| region.file_backed().holds(at, size))?;
+        let region = self.region_below(at).filter(|region| region.file_backed().holds(at, size))?;
         Some(region.file.start.0 + (at.0 - region.vm.start.0))
+    }
+
+    /// The last region that begins at `at` or before: they ascend, and a file may make each of its fixups ask.
+    fn region_below(&self, at: VmAddr) -> Option<&Region> {
+        let before = self.regions.partition_point(|region| region.vm.start <= at);
+        self.regions[..before].last()
     }
 }
 

@@ -19,6 +19,7 @@ mod cache;
 mod directives;
 pub mod elf_edit;
 pub mod hostile;
+pub mod macho_build;
 pub mod macho_edit;
 mod malformed;
 mod patches;

@@ -15,6 +15,7 @@ pub mod lc {
     pub const SEGMENT_64: u32 = 0x19;
     pub const ROUTINES_64: u32 = 0x1a;
     pub const DYLD_INFO_ONLY: u32 = 0x8000_0022;
+    pub const RPATH: u32 = 0x8000_001c;
     pub const LOAD_UPWARD_DYLIB: u32 = 0x8000_0023;
     pub const DYLD_EXPORTS_TRIE: u32 = 0x8000_0033;
     pub const DYLD_CHAINED_FIXUPS: u32 = 0x8000_0034;
@@ -305,7 +306,8 @@ fn encode(raw: u64, format: u16, next: u64, number: usize) -> u64 {
     }
 }
 
-fn uleb(mut value: u64) -> Vec<u8> {
+/// A number as ULEB128.
+pub fn uleb(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let low = (value & 0x7f) as u8;

@@ -63,7 +63,7 @@ fuzz_target!(|bytes: &[u8]| {
         asks: &[],
     };
     let inventory = Inventory { host: vec![host], static_host: true, ..Inventory::default() };
-    let rules = Rules { max_span: SPAN, deep: bytes.len() % 2 == 0 };
+    let rules = Rules { max_span: SPAN, deep: bytes.len() % 2 == 0, stubs: bytes.len() % 3 == 0 };
     let Ok(linked) = link(Root::Name(b"/fuzz"), &inventory, &mut Table(bytes), None, rules) else { return };
     let plan = &linked.plan;
     let mut order: Vec<u16> = plan.init_order.iter().map(|id| id.0).collect();

@@ -3,27 +3,11 @@
 //! Sources: gABI "Hash Table"; for `DT_GNU_HASH`, which no standard describes, binutils' `bfd/elflink.c` and glibc's
 //! `elf/dl-lookup.c`.
 
+use crate::astray::goes_astray;
 use crate::bytes::Bytes;
-use std::cell::Cell;
-
-thread_local!(static ASTRAY: Cell<u64> = const { Cell::new(0) });
 
 /// Steps along one chain that are of no account: linkers make chains of a few.
 const USUAL: usize = 256;
-
-/// How many steps this thread has made, in all its searches, along chains that are longer than any linker makes them. Chains
-/// may overlap, and all names of a file lead to one: its size does not bound the work, so who searches for many names asks
-/// here when to give up.
-pub fn astray() -> u64 {
-    ASTRAY.get()
-}
-
-/// Counts what a comparison of long names costs, too.
-#[cold]
-#[inline(never)]
-pub(super) fn goes_astray(steps: usize) {
-    ASTRAY.set(ASTRAY.get().saturating_add(steps as u64));
-}
 
 /// The hash of `DT_GNU_HASH`: Bernstein's, modulo 2^32.
 ///

@@ -368,7 +368,8 @@ impl<'a> SymbolTable<'a> {
         }
         if !self.strings.c_str_is(u64::from(symbol.name), query.name) {
             if query.name.len() >= LONG_NAME {
-                super::hash::goes_astray(query.name.len() / LONG_NAME);
+                // A comparison of long names costs, too.
+                crate::astray::goes_astray(query.name.len() / LONG_NAME);
             }
             return None;
         }

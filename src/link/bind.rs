@@ -188,7 +188,7 @@ pub(super) fn bind(
 /// Bytes of names in one error. Whoever is told of ten thousand undefined symbols does not miss the next.
 const MOST_TEXT: usize = 1 << 20;
 
-/// Steps along endless chains that one group may cost: about a quarter of a second.
+/// Steps along endless chains, or bytes of tries, that one group may cost: about a quarter of a second.
 const MOST_ASTRAY: u64 = 1 << 28;
 
 struct Linker<'t, 'i> {

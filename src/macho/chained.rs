@@ -8,6 +8,7 @@
 //! one marked by bit 15. Each pointer says how far it is to the next one. A chain stays in its page, so that a system
 //! can fix a page when it is first touched.
 
+use super::limits;
 use super::segments::Segment;
 use super::symbols::{Import, Stream};
 use super::{Tables, slice};
@@ -72,6 +73,36 @@ impl<'a> Imports<'a> {
         Ok(Imports { rows: Bytes(rows), strings: Bytes(strings), count, format })
     }
 
+    /// Refuses names that lie outside the table of names, and more of them than it could hold if each stood there a few
+    /// times: all imports may name one that is as long as the table.
+    ///
+    /// # Errors
+    /// The first import that does so.
+    pub(super) fn check_names(&self) -> Result<(), ErrorKind> {
+        let mut left = limits::NAMES_SHARED * self.strings.len() as u64;
+        for index in 0..self.count {
+            let malformed = |what| ErrorKind::malformed(what, Place::Entry(u64::from(index)));
+            let name = self.name_offset(index).and_then(|at| self.strings.c_str_within(at, left));
+            let Some(name) = name else {
+                return Err(match self.get(index) {
+                    None => malformed("imports: a name lies outside the names"),
+                    Some(_) => malformed("imports: the same names over and over"),
+                });
+            };
+            left -= name.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn name_offset(&self, index: u32) -> Option<u64> {
+        let index = u64::from(index);
+        match self.format {
+            1 => self.rows.u32(index * 4).map(|row| u64::from(row >> 9)),
+            2 => self.rows.u32(index * 8).map(|row| u64::from(row >> 9)),
+            _ => self.rows.u64(index * 16).map(|row| row >> 32),
+        }
+    }
+
     /// Number of imports.
     pub fn len(&self) -> u32 {
         self.count
@@ -84,23 +115,24 @@ impl<'a> Imports<'a> {
 
     /// One import; `None` past the last, or where its name lies outside the names.
     pub fn get(&self, index: u32) -> Option<Import<'a>> {
+        let name = self.strings.c_str(self.name_offset(index)?)?;
         let index = u64::from(index);
-        let (ordinal, weak, name) = match self.format {
+        let (ordinal, weak) = match self.format {
             1 | 2 => {
                 let row = self.rows.u32(index * if self.format == 1 { 4 } else { 8 })?;
                 let ordinal = row as u8;
                 // The last fifteen values are small negative numbers.
                 let ordinal = if ordinal > 0xf0 { i32::from(ordinal as i8) } else { i32::from(ordinal) };
-                (ordinal, row >> 8 & 1, u64::from(row >> 9))
+                (ordinal, row >> 8 & 1)
             }
             _ => {
                 let row = self.rows.u64(index * 16)?;
                 let ordinal = row as u16;
                 let ordinal = if ordinal > 0xfff0 { i32::from(ordinal as i16) } else { i32::from(ordinal) };
-                (ordinal, (row >> 16) as u32 & 1, row >> 32)
+                (ordinal, (row >> 16) as u32 & 1)
             }
         };
-        Some(Import { name: self.strings.c_str(name)?, ordinal, flags: weak as u8, stream: Stream::Chained })
+        Some(Import { name, ordinal, flags: weak as u8, stream: Stream::Chained })
     }
 
     /// What the import itself adds to its symbol; `None` past the last.
@@ -155,6 +187,8 @@ pub fn fixups<E: From<ErrorKind>>(tables: &Tables, file: &[u8], visitor: &mut im
     let starts = u64::from(payload.u32(4).ok_or_else(|| cut(4))?);
     let count = payload.u32(starts).ok_or_else(|| cut(starts))?;
     let mut values = Vec::new();
+    // Starts that overlap would let a small table ask for the work of its square.
+    let mut left = payload.len() as u64;
     for index in 0..count {
         let at = starts + 4 + u64::from(index) * 4;
         let offset = payload.u32(at).ok_or_else(|| cut(at))?;
@@ -165,6 +199,8 @@ pub fn fixups<E: From<ErrorKind>>(tables: &Tables, file: &[u8], visitor: &mut im
         let segment = segment.ok_or_else(|| malformed(tables, "chained fixups: no such segment", at))?;
         let at = starts + u64::from(offset);
         let pages = Pages::read(tables, payload, at).ok_or_else(|| cut(at))?;
+        let overlap = || malformed(tables, "chained fixups: the starts of segments overlap", at);
+        left = left.checked_sub(STARTS + 2 * pages.count).ok_or_else(overlap)?;
         let content = slice(file, tables.in_file(segment));
         let header = tables.header.0;
         // The formats differ in so much that each gets a loop of its own: this is where loading spends its time.

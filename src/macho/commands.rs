@@ -3,6 +3,7 @@
 //! Grammar (`<mach-o/loader.h>`, little-endian): the header is { magic, cputype, cpusubtype, filetype, ncmds,
 //! sizeofcmds, flags, reserved }, eight words; each command { cmd, cmdsize, … }, with `cmdsize` counting all of it.
 
+use super::limits;
 use super::segments::Segment;
 use crate::addr::{FileOffset, FileRange};
 use crate::bytes::Bytes;
@@ -134,7 +135,19 @@ impl Commands {
             commands.add(&Command { body: Bytes(body), index, image: header.bytes })?;
             at = end;
         }
+        commands.check_counts()?;
         Ok(commands)
+    }
+
+    fn check_counts(&self) -> Result<(), ErrorKind> {
+        let searched: usize = self.run_paths.iter().map(|path| path.len() + 1).sum();
+        let what = match () {
+            () if self.segments.len() > limits::SEGMENTS => "LC_SEGMENT_64: more segments than any loader takes",
+            () if self.needs.len() > limits::NEEDS => "LC_LOAD_DYLIB: thousands of needs",
+            () if searched > limits::SEARCH_PATHS => "LC_RPATH: more search paths than any image has",
+            () => return Ok(()),
+        };
+        Err(ErrorKind::Malformed { what, place: None })
     }
 
     fn add(&mut self, command: &Command<'_>) -> Result<(), ErrorKind> {
@@ -207,7 +220,11 @@ impl Command<'_> {
         let outside =
             || ErrorKind::malformed("load commands: a string lies outside its command", Place::Entry(self.index));
         let rest = self.body.from(u64::from(self.word(at)?)).filter(|rest| !rest.is_empty()).ok_or_else(outside)?;
-        Ok(rest.iter().copied().take_while(|&byte| byte != 0).collect())
+        let end = rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len());
+        if end > limits::PATH {
+            return Err(ErrorKind::malformed("load commands: a path longer than any", Place::Entry(self.index)));
+        }
+        Ok(rest[..end].to_vec())
     }
 
     /// The file range whose offset and size stand at `at`.

@@ -6,6 +6,7 @@
 //! an absolute value: uleb }, and { offset of a resolver: uleb } where the flags say so.
 
 use crate::addr::VmAddr;
+use crate::astray::goes_astray;
 use crate::bytes::{Bytes, Cursor};
 use crate::error::{ErrorKind, Place};
 
@@ -20,6 +21,9 @@ const FUNCTION_VARIANT: u64 = 0x20;
 /// All names of a trie together may be so many times longer than the trie: shared beginnings are stored once, but not
 /// more often than linkers find. Without a limit a small file could ask for the time and memory of its square.
 const SHARING: u64 = 1 << 10;
+
+/// Bytes of nodes that one search may pass over without being counted: several times what it is in any real trie.
+const USUAL: u64 = 1 << 16;
 
 /// One row of the trie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,7 @@ impl<'a> Trie<'a> {
             return Ok(None);
         }
         let mut name = Remainder { parts, at: 0 };
-        let mut node = 0;
+        let (mut node, mut passed) = (0, 0);
         loop {
             let mut cursor = self.cursor(node);
             let terminal = cursor.uleb128().ok_or_else(|| cut(node))?;
@@ -110,6 +114,11 @@ impl<'a> Trie<'a> {
                     break;
                 }
             }
+            // Each node may have as many children as all others together, and be on the way to every name.
+            passed += cursor.at - children;
+            if passed > USUAL {
+                goes_astray(std::mem::take(&mut passed) as usize);
+            }
             let Some((child, rest)) = next else { return Ok(None) };
             (node, name) = (child, rest);
         }
@@ -123,8 +132,8 @@ impl<'a> Trie<'a> {
         if self.bytes.is_empty() {
             return Ok(());
         }
-        // A node takes two bytes at least, so a trie in which each has one parent has no more than this.
-        let (mut nodes, mut room) = (self.bytes.len() as u64, self.bytes.len() as u64 * SHARING);
+        // A node takes two bytes at least, and its parent two for it: no trie in which each has one has more than this.
+        let (mut nodes, mut room) = (self.bytes.len() as u64 / 4 + 1, self.bytes.len() as u64 * SHARING);
         let mut name: Vec<u8> = Vec::new();
         // Nodes to visit, with how much of the name above them is theirs, and their own label.
         let mut stack: Vec<(u64, usize, &[u8])> = vec![(0, 0, &[])];

@@ -6,6 +6,7 @@ pub mod chained;
 pub mod commands;
 pub mod exports;
 pub mod fat;
+mod limits;
 pub mod opcodes;
 pub mod segments;
 pub mod symbols;
@@ -54,7 +55,7 @@ pub struct Tables {
     pub rows: FileRange,
     /// The names of those.
     pub names: FileRange,
-    /// Descriptors of thread-local variables.
+    /// Descriptors of thread-local variables, ascending.
     pub thread_variables: Vec<VmRange>,
     /// What a plugin states of itself: the section `__sideload`, of notes as ELF has them.
     pub notes: Option<VmRange>,
@@ -160,7 +161,7 @@ fn tables(commands: &Commands, image: FileRange, header: VmAddr) -> Result<Table
         exports: commands.exports.map_or(exports, whole),
         rows: whole(commands.symbols[0]),
         names: whole(commands.symbols[1]),
-        thread_variables: commands.thread_variables(),
+        thread_variables: commands.thread_variables()?,
         notes: commands.named(b"__sideload"),
     })
 }

@@ -129,6 +129,7 @@ pub fn layout(commands: &Commands, image: FileRange, header_end: u64) -> Result<
             return Err(ErrorKind::malformed("LC_SEGMENT_64: segments overlap", Place::Vm(pair[1].vm.start)));
         }
     }
+    no_shared_content(&regions)?;
     let holds_header = |segment: &&Segment| segment.file.start.0 == 0 && segment.file.size >= header_end;
     let text = commands.segments.iter().filter(|segment| segment.file.size > 0).find(holds_header);
     let missing = ErrorKind::Malformed { what: "LC_SEGMENT_64: none holds the header", place: None };
@@ -139,9 +140,34 @@ pub fn layout(commands: &Commands, image: FileRange, header_end: u64) -> Result<
     Ok(Layout { span, seals, header: text.vm.start, regions })
 }
 
+/// Refuses segments whose content overlaps in the file, as dyld does: the work on each is bounded by its content, and so
+/// the work on all of them by the file.
+fn no_shared_content(regions: &[Region]) -> Result<(), ErrorKind> {
+    let mut held: Vec<(FileRange, VmAddr)> = regions.iter().map(|region| (region.file, region.vm.start)).collect();
+    held.retain(|(range, _)| range.size > 0);
+    held.sort_by_key(|(range, _)| range.start);
+    match held.windows(2).find(|pair| pair[0].0.end() > pair[1].0.start) {
+        None => Ok(()),
+        Some(pair) => Err(ErrorKind::malformed("LC_SEGMENT_64: file contents overlap", Place::Vm(pair[1].1))),
+    }
+}
+
+/// Refuses sections of a kind that overlap, for the same reason; they ascend then.
+fn disjoint(mut ranges: Vec<VmRange>) -> Result<Vec<VmRange>, ErrorKind> {
+    ranges.sort_by_key(|range| range.start);
+    match ranges.windows(2).find(|pair| pair[0].end() > pair[1].start) {
+        None => Ok(ranges),
+        Some(pair) => Err(ErrorKind::malformed("section_64: sections overlap", Place::Vm(pair[1].start))),
+    }
+}
+
 impl Commands {
     fn sections(&self) -> impl Iterator<Item = &Section> {
         self.segments.iter().flat_map(|segment| &segment.sections).filter(|section| section.vm.size > 0)
+    }
+
+    fn of_kind(&self, kind: u32) -> impl Iterator<Item = &Section> {
+        self.sections().filter(move |section| section.kind == kind)
     }
 
     /// The section of that name.
@@ -174,14 +200,14 @@ impl Commands {
     }
 
     fn arrays(&self, kind: u32, form: EntryForm) -> Result<Vec<EntryArray>, ErrorKind> {
-        let backed = |segment: &Segment| VmRange { start: segment.vm.start, size: segment.file.size };
-        let arrays = self.sections().filter(|section| section.kind == kind).map(|section| {
+        disjoint(self.of_kind(kind).map(|section| section.vm).collect())?;
+        let arrays = self.of_kind(kind).map(|section| {
             let malformed = |what| Err(ErrorKind::malformed(what, Place::Vm(section.vm.start)));
             let range = section.vm;
             if range.size % form.size() != 0 {
                 return malformed("section_64: no whole number of functions");
             }
-            match self.segments.iter().any(|segment| backed(segment).holds(range.start, range.size)) {
+            match self.in_file(range) {
                 true => Ok(EntryArray { range, form }),
                 false => malformed("section_64: functions that the file does not hold"),
             }
@@ -189,9 +215,24 @@ impl Commands {
         arrays.collect()
     }
 
-    /// The descriptors of thread-local variables.
-    pub fn thread_variables(&self) -> Vec<VmRange> {
-        self.sections().filter(|section| section.kind == S_THREAD_LOCAL_VARIABLES).map(|section| section.vm).collect()
+    fn in_file(&self, range: VmRange) -> bool {
+        let backed = |segment: &Segment| VmRange { start: segment.vm.start, size: segment.file.size };
+        self.segments.iter().any(|segment| backed(segment).holds(range.start, range.size))
+    }
+
+    /// The descriptors of thread-local variables, ascending.
+    ///
+    /// # Errors
+    /// Sections that overlap, or that the file does not hold: the function of each descriptor is bound in place.
+    pub fn thread_variables(&self) -> Result<Vec<VmRange>, ErrorKind> {
+        let ranges = disjoint(self.of_kind(S_THREAD_LOCAL_VARIABLES).map(|section| section.vm).collect())?;
+        match ranges.iter().find(|&&range| !self.in_file(range)) {
+            None => Ok(ranges),
+            Some(range) => Err(ErrorKind::malformed(
+                "section_64: thread-local variables that the file does not hold",
+                Place::Vm(range.start),
+            )),
+        }
     }
 
     /// The initial image of the thread-locals: the regular and the zero-filled sections as one run, as the offsets in

@@ -141,10 +141,12 @@ impl<'a> SymbolTable<'a> {
                 room::push(&mut listed, binds.import())?;
             }
         }
+        let chained = Imports::read(tables, file)?;
+        chained.check_names()?;
         let code = plan.regions.iter().filter(|region| region.prot.execute).map(|region| region.vm).collect();
         let trie = Trie::new(super::slice(file, tables.exports), tables.header);
         Ok(SymbolTable {
-            chained: Imports::read(tables, file)?,
+            chained,
             listed,
             trie,
             code,
@@ -201,8 +203,9 @@ impl<'a> SymbolTable<'a> {
     }
 
     fn is_descriptor(&self, vm: VmAddr) -> bool {
-        let offset = |range: &VmRange| range.holds(vm, DESCRIPTOR).then(|| vm.0 - range.start.0);
-        self.descriptors.iter().find_map(offset).is_some_and(|offset| offset % DESCRIPTOR == 0)
+        let before = self.descriptors.partition_point(|range| range.start <= vm);
+        let range = self.descriptors[..before].last().filter(|range| range.holds(vm, DESCRIPTOR));
+        range.is_some_and(|range| (vm.0 - range.start.0).is_multiple_of(DESCRIPTOR))
     }
 
     fn kind(&self, vm: VmAddr) -> SymbolKind {

@@ -1,6 +1,7 @@
 //! Files that are made to cost memory: tables as long as they can be, whose every entry makes a loader remember something.
 
 use crate::{Place, counting, until_sealed};
+use sideload::Error;
 use std::time::{Duration, Instant};
 use test_fixtures::elf_edit::*;
 use test_fixtures::{ElfEdit, build};
@@ -125,14 +126,20 @@ pub(crate) fn run() {
         let mut elf = ElfEdit::open(&good);
         change(&mut elf);
         elf.write(&place.path);
-        let limit = (16 << 20) + 2 * elf.bytes().len();
-        let started = Instant::now();
-        let (result, most) = counting::most(|| until_sealed(&place.path));
-        let took = started.elapsed();
-        let result = result.map_or_else(|error| error.to_string(), |()| "sealed".to_owned());
-        let end: String = result.chars().take(120).collect();
-        println!("{name}: {most} bytes of {limit}, {took:?}: {end}");
-        assert!(took < LONGEST, "{name}: {took:?}: {end}");
-        assert!(most <= limit, "{name}: {most} bytes of memory, and not more than {limit} expected: {end}");
+        judge(name, elf.bytes().len(), || until_sealed(&place.path));
     }
+}
+
+/// Opens a file of that size, and says what came of it: in time, and without more memory than a small multiple.
+pub(crate) fn judge(name: &str, size: usize, open: impl FnOnce() -> Result<(), Error>) -> String {
+    let limit = (16 << 20) + 2 * size;
+    let started = Instant::now();
+    let (result, most) = counting::most(open);
+    let took = started.elapsed();
+    let result = result.map_or_else(|error| error.to_string(), |()| "sealed".to_owned());
+    let end: String = result.chars().take(120).collect();
+    println!("{name}: {most} bytes of {limit}, {took:?}: {end}");
+    assert!(took < LONGEST, "{name}: {took:?}: {end}");
+    assert!(most <= limit, "{name}: {most} bytes of memory, and not more than {limit} expected: {end}");
+    result
 }

@@ -11,6 +11,7 @@ mod counting;
 mod full;
 mod greedy;
 mod mach_o;
+mod proportion;
 
 use sideload::{Loader, ledger};
 use std::collections::BTreeMap;
@@ -165,6 +166,7 @@ fn greedy_files_stay_within_bounds() {
 #[ignore = "run by the others, in child processes"]
 fn open_greedy() {
     greedy::run();
+    proportion::run();
 }
 
 /// How the copies of one batch ended.

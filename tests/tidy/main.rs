@@ -35,8 +35,8 @@ const MAY_NAME_A_FORMAT: &[(&str, &str)] = &[
 
 /// From bytes to a link plan, and the arithmetic of relocation.
 const PURE: &[&str] = &[
-    "addr", "bytes", "error", "symbol", "check", "elf", "image", "plan", "room", "audit", "finder", "ldcache", "link",
-    "render", "search", "relocate",
+    "addr", "astray", "bytes", "error", "symbol", "check", "elf", "image", "plan", "room", "audit", "finder",
+    "ldcache", "link", "render", "search", "relocate",
 ];
 
 /// Words of the places where the project is worked on; split so that this file does not hold them.

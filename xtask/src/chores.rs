@@ -27,6 +27,7 @@ pub(crate) fn ci(skip_cross: bool) -> Vec<Step> {
         Step::new("test what no user runs", cargo("test --package xtask --package test-fixtures")),
         model_step(),
         Step::new("docs", docs()),
+        Step::new("fuzz targets compile", fuzz_targets()),
     ];
     steps.extend(asan());
     if !skip_cross {
@@ -93,6 +94,13 @@ pub(crate) fn asan() -> Vec<Step> {
     tests.env("SIDELOAD_TEST_COPIES", "10");
     tests.env("CARGO_TARGET_DIR", target_dir().join("asan"));
     vec![Step::new(name, tests)]
+}
+
+/// No member of the workspace, so no other step sees them: an interface that they use changes under them.
+fn fuzz_targets() -> Command {
+    let mut check = cargo("check --quiet --manifest-path fuzz/Cargo.toml");
+    check.env("CARGO_TARGET_DIR", target_dir().join("fuzz"));
+    check
 }
 
 /// Each fuzz target for so many seconds, beginning with the fixtures.

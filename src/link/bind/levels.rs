@@ -6,12 +6,12 @@
 //! - flat: the host, images that were opened as global, then the group in load order;
 //! - weak: one definition for all images. The first one that is not weak wins, else the first weak one, in load order.
 
-use super::{Bindings, Linker, Supplier};
+use super::{Bindings, Linker, MOST_ASTRAY, Supplier};
 use crate::darwin::{self, Answer};
 use crate::error::{ErrorKind, Place};
 use crate::link::group::Group;
 use crate::link::{Definitions, Inventory, LinkedModule};
-use crate::plan::{Exported, Import, Level, NeedKind, Query, Stream, Symbols, TwoLevelSymbols};
+use crate::plan::{self, Exported, Import, Level, NeedKind, Query, Stream, Symbols, TwoLevelSymbols};
 use crate::symbol::{Class, Definition, HostId, InstanceId, ModuleId, Provider};
 use std::collections::BTreeSet;
 
@@ -39,6 +39,9 @@ impl<'t> Linker<'t, '_> {
         module
             .plan
             .imports::<Box<ErrorKind>>(bytes, |import| {
+                if plan::astray() - self.astray_before > MOST_ASTRAY {
+                    return Err(malformed("export trie: nodes out of proportion, over and over", import.symbol).into());
+                }
                 bindings.set_once(import, || {
                     let row = symbols.import(import.symbol);
                     let row = row.ok_or_else(|| malformed("imports: a name lies outside the names", import.symbol))?;
