@@ -216,7 +216,7 @@ impl Command<'_> {
     }
 
     /// The string whose offset in the command stands at `at` (`union lc_str`). It may end with the command.
-    fn string(&self, at: u64) -> Result<Vec<u8>, ErrorKind> {
+    pub(super) fn string(&self, at: u64) -> Result<Vec<u8>, ErrorKind> {
         let outside =
             || ErrorKind::malformed("load commands: a string lies outside its command", Place::Entry(self.index));
         let rest = self.body.from(u64::from(self.word(at)?)).filter(|rest| !rest.is_empty()).ok_or_else(outside)?;
@@ -249,7 +249,7 @@ impl Command<'_> {
         Ok([rows, range(names?, u64::from(size?)).filter(inside).unwrap_or_default()])
     }
 
-    fn need(&self, kind: NeedKind) -> Result<Need, ErrorKind> {
+    pub(super) fn need(&self, kind: NeedKind) -> Result<Need, ErrorKind> {
         let name = self.string(8)?;
         let is_use = self.word(12)? == USE_MARKER && self.word(8)? == 28;
         let flags = if is_use { self.word(24)? } else { 0 };

@@ -3,7 +3,8 @@
 //! Grammar (`<mach-o/loader.h>`): a node is { size: uleb, what it exports: `size` bytes, child count: u8, then for each
 //! child { label: string, offset of its node in the trie: uleb } }. What a node exports is { flags: uleb } and then
 //! { ordinal: uleb, name: string } for a re-export (an empty name is the same one), or { offset from the header, or
-//! an absolute value: uleb }, and { offset of a resolver: uleb } where the flags say so.
+//! an absolute value: uleb }, and { offset of a resolver: uleb } where the flags say so. Of a function with variants, the
+//! offset is that of the one that any processor runs, and { number of its table: uleb } follows.
 
 use crate::addr::VmAddr;
 use crate::astray::goes_astray;
@@ -72,12 +73,19 @@ pub struct Trie<'a> {
     bytes: Bytes<'a>,
     /// Where the header is: what offsets count from.
     header: VmAddr,
+    /// Whether a function of which the image has several variants is the one that runs everywhere.
+    any_variant: bool,
 }
 
 impl<'a> Trie<'a> {
     /// The trie in `bytes`.
     pub fn new(bytes: &'a [u8], header: VmAddr) -> Trie<'a> {
-        Trie { bytes: Bytes(bytes), header }
+        Trie { bytes: Bytes(bytes), header, any_variant: false }
+    }
+
+    /// The same of an image that is not ours to choose variants for: of each function the first, which any processor runs.
+    pub fn of_mapped(bytes: &'a [u8], header: VmAddr) -> Trie<'a> {
+        Trie { any_variant: true, ..Trie::new(bytes, header) }
     }
 
     /// Finds the name that `parts` are in one.
@@ -176,7 +184,7 @@ impl<'a> Trie<'a> {
         let place = |offset: u64| VmAddr(self.header.0.wrapping_add(offset));
         let target = if flags & REEXPORT != 0 {
             Target::Reexport { ordinal: uleb()?, name: cursor.c_str().ok_or_else(|| cut(start))? }
-        } else if flags & FUNCTION_VARIANT != 0 {
+        } else if flags & FUNCTION_VARIANT != 0 && !self.any_variant {
             return Err(ErrorKind::unsupported("EXPORT_SYMBOL_FLAGS_FUNCTION_VARIANT"));
         } else if flags & STUB_AND_RESOLVER != 0 {
             Target::Resolved { stub: place(uleb()?), resolver: place(uleb()?) }

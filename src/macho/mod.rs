@@ -8,6 +8,7 @@ pub mod exports;
 pub mod fat;
 mod limits;
 pub mod opcodes;
+pub mod process;
 pub mod segments;
 pub mod symbols;
 pub mod unwind;

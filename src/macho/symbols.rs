@@ -3,6 +3,7 @@
 use super::chained::Imports;
 use super::exports::{Entry, Target, Trie};
 use super::opcodes::Binds;
+use super::process::MappedImage;
 use super::{DESCRIPTOR, Tables};
 use crate::addr::{VmAddr, VmRange};
 use crate::bytes::Bytes;
@@ -155,6 +156,21 @@ impl<'a> SymbolTable<'a> {
             names: Bytes(super::slice(file, tables.names)),
             regions: plan.regions.iter().map(|region| region.vm).collect(),
         })
+    }
+
+    /// The exports of an image that is mapped already, from its tables in memory. Imports of it are nobody's business any
+    /// more, and what its thread-local variables lead to is its own function's: here, their descriptors are data.
+    pub fn of_mapped(image: &MappedImage, trie: &'a [u8], rows: &'a [u8], names: &'a [u8]) -> SymbolTable<'a> {
+        SymbolTable {
+            chained: Imports::default(),
+            listed: Vec::new(),
+            trie: Trie::of_mapped(trie, image.header),
+            code: image.regions.iter().filter(|region| region.prot.execute).map(|region| region.vm).collect(),
+            descriptors: Vec::new(),
+            rows,
+            names: Bytes(names),
+            regions: image.regions.iter().map(|region| region.vm).collect(),
+        }
     }
 
     /// Number of imports.
