@@ -223,7 +223,7 @@ impl Library {
     pub fn is_same(&self, other: &Library) -> bool {
         match (self.root(), other.root()) {
             (Member::Ours(one), Member::Ours(two)) => Arc::ptr_eq(one, two),
-            (Member::Host(one), Member::Host(two)) => one.dynamic == two.dynamic,
+            (Member::Host(one), Member::Host(two)) => one.key() == two.key(),
             _ => false,
         }
     }
@@ -233,7 +233,7 @@ impl Library {
         match self.root() {
             // What is malformed behind the rows that were read is of no use to anybody any more.
             Member::Ours(instance) => instance.symbols.exports(each).unwrap_or_default(),
-            Member::Host(image) => image.symbols().exports(each),
+            Member::Host(image) => image.exports(each),
         }
     }
 
@@ -306,7 +306,7 @@ impl Member {
     pub(crate) fn near(&self, vm: VmAddr) -> Option<Near<'_>> {
         match self {
             Member::Ours(instance) => instance.symbols.near(vm),
-            Member::Host(image) => image.symbols().near(vm),
+            Member::Host(image) => image.near(vm),
         }
     }
 
@@ -355,7 +355,7 @@ impl Member {
             Member::Ours(instance) => instance.tls.as_ref().map(|tls| tls.id()),
             Member::Host(image) => {
                 let host = host::images().ok()?;
-                let known = host.tls_of(host.images.iter().position(|it| it.dynamic == image.dynamic)?)?;
+                let known = host.tls_of(host.images.iter().position(|it| it.key() == image.key())?)?;
                 known.module.or_else(|| known.offset.and_then(host_alias))
             }
         }

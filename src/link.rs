@@ -84,6 +84,9 @@ pub struct Present<'a> {
     pub definitions: Definitions<'a>,
     /// Whether all modules see its definitions.
     pub global: bool,
+    /// Whether it takes part where images agree on one definition of a name: its header says so. Of those that were loaded
+    /// by us, all do.
+    pub shares: bool,
     /// What it needs, in order.
     pub needs: &'a [Provider],
     /// How it needs them; empty for images of the host.

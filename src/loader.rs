@@ -537,13 +537,11 @@ fn inventory<'a>(
         soname: image.soname.as_deref(),
         stamp: None,
         build_id: image.build_id(),
-        definitions: match &image.static_symbols {
-            Some(_) => Definitions::Names(statics),
-            None => Definitions::Table(image.symbols()),
-        },
+        definitions: image.definitions(statics),
         global: image.global,
+        shares: image.shares(),
         needs: host.needs(index),
-        asks: &[],
+        asks: image.asks(),
     });
     let loaded = snapshot.instances.iter().zip(needs).map(|(instance, needs)| Present {
         name: &instance.module.name,
@@ -552,6 +550,7 @@ fn inventory<'a>(
         build_id: instance.module.plan.build_id.as_deref(),
         definitions: Definitions::of(&instance.symbols),
         global: instance.global.load(Ordering::Relaxed),
+        shares: true,
         needs,
         asks: &instance.module.plan.needs,
     });
@@ -568,8 +567,8 @@ fn inventory<'a>(
 /// An instance's needs by their place in this inventory.
 fn providers(needs: &[NeedRef], host: &HostImages, snapshot: &Snapshot) -> Vec<Provider> {
     let place = |need: &NeedRef| match *need {
-        NeedRef::Host(dynamic) => {
-            let at = host.images.iter().position(|image| image.dynamic == dynamic)?;
+        NeedRef::Host(key) => {
+            let at = host.images.iter().position(|image| image.key() == key)?;
             Some(Provider::Host(HostId(at as u16)))
         }
         NeedRef::Ours(serial) => {

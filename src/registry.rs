@@ -103,7 +103,7 @@ impl Listed for Instance {
 /// A need of an instance, by what stays the same from one snapshot to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NeedRef {
-    /// The host image with its dynamic section there.
+    /// The host image of that key.
     Host(RunAddr),
     /// The instance of that serial.
     Ours(u64),

@@ -507,7 +507,7 @@ fn need_ref(group: &Group, serials: &[u64], need: Provider) -> NeedRef {
     match need {
         Provider::New(id) => NeedRef::Ours(serials[usize::from(id.0)]),
         Provider::Loaded(id) => NeedRef::Ours(group.snapshot.instances[usize::from(id.0)].serial),
-        Provider::Host(id) => NeedRef::Host(group.host.images[usize::from(id.0)].dynamic),
+        Provider::Host(id) => NeedRef::Host(group.host.images[usize::from(id.0)].key()),
     }
 }
 

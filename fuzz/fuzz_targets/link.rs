@@ -59,6 +59,7 @@ fuzz_target!(|bytes: &[u8]| {
         build_id: None,
         definitions: Definitions::Names(&defines),
         global: true,
+        shares: false,
         needs: &[],
         asks: &[],
     };

@@ -1,4 +1,4 @@
-//! macOS: compiled and linted, not run (see README). There are no ELF images in the process and no auxiliary vector.
+//! macOS: compiled, linted and linked, not run (see README). There are no ELF images in the process and no auxiliary vector.
 
 use super::Auxv;
 use std::fs::File;
@@ -38,6 +38,44 @@ pub(crate) fn thread_id() -> u64 {
 /// Whether the process is known to have begun with this thread.
 pub(crate) fn is_first_thread() -> bool {
     false
+}
+
+/// Where dyld keeps its list of images for debuggers (`dyld_all_image_infos`), as the kernel knows it; `None` if it does
+/// not say, or for a process of another width.
+pub(crate) fn image_infos() -> Option<u64> {
+    /// `task_dyld_info`
+    #[repr(C)]
+    #[derive(Default)]
+    struct DyldInfo {
+        address: u64,
+        size: u64,
+        format: i32,
+    }
+    const TASK_DYLD_INFO: u32 = 17;
+    const TASK_DYLD_ALL_IMAGE_INFO_64: i32 = 1;
+    // In words of 32 bits, without what pads the structure.
+    const COUNT: u32 = 5;
+    let (mut info, mut count) = (DyldInfo::default(), COUNT);
+    // SAFETY: the structure has room for that many words, and the task is this one.
+    let told = unsafe { task_info(mach_task_self_, TASK_DYLD_INFO, (&raw mut info).cast(), &raw mut count) };
+    (told == 0 && info.format == TASK_DYLD_ALL_IMAGE_INFO_64 && info.address != 0).then_some(info.address)
+}
+
+/// Fills `bytes` with what this process has at `at`; `false` where that cannot be read. The kernel does it, so nothing
+/// happens if it is unmapped meanwhile.
+pub(crate) fn read_own_memory(at: u64, bytes: &mut [u8]) -> bool {
+    let (size, mut read) = (bytes.len() as u64, 0);
+    let into = bytes.as_mut_ptr().expose_provenance() as u64;
+    // SAFETY: the buffer has that many bytes, and nobody else uses it; the task is this one.
+    let told = unsafe { mach_vm_read_overwrite(mach_task_self_, at, size, into, &raw mut read) };
+    told == 0 && read == size
+}
+
+// `<mach/mach_init.h>`, `<mach/task.h>`, `<mach/mach_vm.h>`. The crate `libc` refers to another for the first two, and lacks the last.
+unsafe extern "C" {
+    static mach_task_self_: u32;
+    fn task_info(task: u32, flavor: u32, info: *mut i32, count: *mut u32) -> i32;
+    fn mach_vm_read_overwrite(task: u32, address: u64, size: u64, data: u64, read: *mut u64) -> i32;
 }
 
 /// What `F_ADDFILESIGS_RETURN` takes (`fsignatures_t` of `<sys/fcntl.h>`).

@@ -26,6 +26,9 @@ use macos as system;
 #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "macos")))]
 compile_error!("sideload knows Linux, FreeBSD and macOS: a system needs a file in src/platform/");
 
+#[cfg(target_os = "macos")]
+pub(crate) use macos::{image_infos, read_own_memory};
+
 #[cfg(target_os = "linux")]
 pub(crate) use linux::threads;
 

@@ -97,7 +97,7 @@ pub(crate) unsafe fn finalizer(at: RunAddr) {
 /// As [`finalizer`]; `image` is what names the image in that list.
 pub(crate) unsafe fn exit_handlers(image: RunAddr) {
     // SAFETY: the caller's promise.
-    unsafe { super::darwin::run_exit_handlers(image) };
+    unsafe { super::ending::run_exit_handlers(image) };
 }
 
 /// The functions of all arrays of `entries`, as they are in memory now.

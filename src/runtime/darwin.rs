@@ -17,11 +17,11 @@ mod stat;
 mod threads;
 mod unwind;
 
-use super::counted;
+use super::{counted, ending};
 use crate::addr::RunAddr;
 use crate::plan::Query;
-use crate::registry::{Member, REGISTRY};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use crate::registry::Member;
+use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 type Pointer = *const ();
@@ -29,12 +29,12 @@ type Pointer = *const ();
 /// The function or the data of that name.
 pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
     let at: Pointer = match name {
-        b"dyld_stub_binder" => stub_binder as Pointer,
+        b"dyld_stub_binder" => ending::stub_binder as Pointer,
         b"__tlv_bootstrap" => super::tls::variable_entry(),
-        b"__tlv_atexit" => at_thread_exit as Pointer,
+        b"__tlv_atexit" => ending::at_thread_exit as Pointer,
         b"___stack_chk_guard" => guard(),
         b"_pthread_atfork" => counted::at_fork as Pointer,
-        b"_atexit" => at_exit as Pointer,
+        b"_atexit" => ending::at_exit as Pointer,
         b"___assert_rtn" => assertion_failed as Pointer,
         b"___sincos_stret" => sin_and_cos as Pointer,
         b"___sincosf_stret" => sin_and_cos_f32 as Pointer,
@@ -65,52 +65,6 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
 fn die(message: std::fmt::Arguments<'_>) -> ! {
     eprintln!("sideload: {message}");
     std::process::abort()
-}
-
-/// Lazy pointers are bound when an image is loaded, so nobody gets here.
-extern "C" fn stub_binder() {
-    die(format_args!("dyld_stub_binder was called, though nothing is bound lazily"))
-}
-
-/// `_tlv_atexit`: a destructor of a thread-local.
-///
-/// # Safety
-/// `destructor` is a function that takes `object`, and both outlive the thread.
-unsafe extern "C" fn at_thread_exit(destructor: counted::Destructor, object: *mut c_void) {
-    // SAFETY: as the caller promises.
-    unsafe { counted::at_thread_exit(destructor, object) };
-}
-
-unsafe extern "C" {
-    fn __cxa_atexit(function: unsafe extern "C" fn(*mut c_void), object: *mut c_void, image: *const c_void) -> c_int;
-    fn __cxa_finalize(image: *const c_void);
-}
-
-/// `atexit`: of the image that the function lies in, as there. The host's may be no function that can be bound to.
-///
-/// # Safety
-/// The function can be called when the process ends, or its image is unloaded.
-unsafe extern "C" fn at_exit(function: unsafe extern "C" fn()) -> c_int {
-    unsafe extern "C" fn call(function: *mut c_void) {
-        // SAFETY: it is what `at_exit` was given.
-        let function = unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn()>(function) };
-        // SAFETY: as its caller promised.
-        unsafe { function() };
-    }
-    let owner = REGISTRY.at(RunAddr(function as *const () as u64));
-    let image = owner.and_then(|(instance, _)| Some(instance.module.plan.exit_handle()? + instance.bias()));
-    let image = std::ptr::with_exposed_provenance(image.map_or(0, |at| at.0 as usize));
-    // SAFETY: as the caller promises; the address of an image's header names the image.
-    unsafe { __cxa_atexit(call, function as *mut c_void, image) }
-}
-
-/// Calls what an image registered for its end, in reverse: `exit` calls what is left.
-///
-/// # Safety
-/// The handlers' code is there, and nothing uses the image any more.
-pub(crate) unsafe fn run_exit_handlers(image: RunAddr) {
-    // SAFETY: as the caller promises. The host's list names images by any address that they passed it.
-    unsafe { __cxa_finalize(std::ptr::with_exposed_provenance(image.0 as usize)) };
 }
 
 /// `__stack_chk_guard`: a variable there, a word of the thread control block here, whose value it gets.

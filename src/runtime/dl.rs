@@ -43,9 +43,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
+/// The names that have a function here, and `__tls_get_addr`.
+pub(crate) const NAMES: &[&[u8]] = &[
+    b"__tls_get_addr",
+    b"dlopen",
+    b"dlmopen",
+    b"dlsym",
+    b"dlvsym",
+    b"dlclose",
+    b"dlerror",
+    b"dladdr",
+    b"dladdr1",
+    b"dlinfo",
+    b"dl_iterate_phdr",
+    b"_dl_find_object",
+];
+
 /// The function that an import of that name is bound to.
 pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
     let function = match name {
+        b"__tls_get_addr" => return Some(tls::get_addr_entry()),
         b"dlopen" => open_entry as *const (),
         b"dlmopen" => namespace_entry as *const (),
         b"dlsym" => symbol_entry as *const (),

@@ -20,11 +20,9 @@
 //! it is read while the loader calls it consistent. What is borrowed from it for longer than a call is never unmapped.
 
 mod chain;
-mod exit;
 mod image;
 mod memory;
 mod origin;
-mod process;
 mod segments;
 mod statics;
 mod tables;
@@ -33,9 +31,9 @@ mod tests;
 mod tls;
 mod vanishing;
 
-pub(crate) use exit::{arm_exit_flag, arm_finalizers, exiting, watch_this_thread};
+pub(crate) use super::exit::{arm_exit_flag, arm_finalizers, exiting, watch_this_thread};
+pub(crate) use super::process::{Arguments, arguments, secure};
 pub(crate) use image::HostImage;
-pub(crate) use process::{Arguments, arguments, secure};
 pub(crate) use tls::HostTls;
 
 use crate::addr::{RunAddr, VmAddr};

@@ -72,7 +72,7 @@ fn placed(mut table: FrameTable, plan: &LoadPlan, memory: &HostMemory) -> Result
 
 /// The unwinder that a host image exports.
 pub(crate) fn unwinder(image: &HostImage) -> Option<Unwinder> {
-    unwinder_at(|name| image.symbols().find(&Query::by_name(name)).map(|found| found.vm + image.bias()))
+    unwinder_at(|name| image.find(&Query::by_name(name)).map(|found| found.vm + image.bias()))
 }
 
 /// Tells the unwinder that an initialised image exports, if it does, of records that were made for others.
@@ -102,7 +102,7 @@ fn unwinder_at(find: impl Fn(&[u8]) -> Option<RunAddr>) -> Option<Unwinder> {
 /// Tells our `__tls_get_addr` where the host's is, for module ids that are not ours.
 pub(crate) fn adopt_get_addr(host: &HostImages) {
     let query = Query::by_name(b"__tls_get_addr");
-    let found = host.images.iter().find_map(|image| image.symbols().find(&query).map(|found| found.vm + image.bias()));
+    let found = host.images.iter().find_map(|image| image.find(&query).map(|found| found.vm + image.bias()));
     if let Some(function) = found {
         // SAFETY: it is the function of that name of the host's dynamic linker.
         unsafe { super::tls::use_host_get_addr(function) };

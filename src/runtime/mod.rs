@@ -10,15 +10,33 @@ mod darwin;
 #[path = "no_darwin.rs"]
 mod darwin;
 pub(crate) mod debugger;
+#[cfg(not(target_vendor = "apple"))]
 mod dl;
+#[cfg(any(test, target_vendor = "apple"))]
+#[cfg_attr(not(target_vendor = "apple"), allow(dead_code, reason = "read by tests only"))]
+pub(crate) mod dyld;
+pub(crate) mod ending;
+pub(crate) mod exit;
 #[cfg(not(loom))]
 pub(crate) mod fork;
 pub(crate) mod frames;
+#[cfg(not(target_vendor = "apple"))]
 pub(crate) mod host;
 pub(crate) mod image;
+#[cfg(target_vendor = "apple")]
+mod native;
+pub(crate) mod process;
 pub(crate) mod replace;
 pub(crate) mod stubs;
 #[cfg_attr(not(all(target_arch = "x86_64", not(target_vendor = "apple"))), allow(dead_code, unused_imports))]
 pub(crate) mod tls;
 
 pub use tls::StaticTls;
+
+// The system loader's images, and what loaded ones get in place of its functions: under two names for all systems.
+#[cfg(not(target_vendor = "apple"))]
+use self::dl as instead;
+#[cfg(target_vendor = "apple")]
+pub(crate) use self::dyld as host;
+#[cfg(target_vendor = "apple")]
+use self::native as instead;

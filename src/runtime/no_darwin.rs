@@ -6,9 +6,3 @@ use crate::addr::RunAddr;
 pub(super) fn entry(_name: &[u8]) -> Option<RunAddr> {
     None
 }
-
-/// The system's own function does it.
-///
-/// # Safety
-/// None here.
-pub(crate) unsafe fn run_exit_handlers(_image: RunAddr) {}

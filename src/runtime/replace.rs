@@ -1,31 +1,15 @@
 //! Names that loaded images must not bind to the host's definitions, because those know nothing of images that the
 //! system loader did not load.
 
-use super::{counted, darwin, dl, tls};
+use super::{counted, darwin, instead};
 use crate::addr::RunAddr;
 
 /// The names, for the linker to know. Besides these there are those of [`counted`], if the host has them.
-pub(crate) const REPLACED: &[&[u8]] = &[
-    b"__tls_get_addr",
-    b"dlopen",
-    b"dlmopen",
-    b"dlsym",
-    b"dlvsym",
-    b"dlclose",
-    b"dlerror",
-    b"dladdr",
-    b"dladdr1",
-    b"dlinfo",
-    b"dl_iterate_phdr",
-    b"_dl_find_object",
-];
+pub(crate) use super::instead::NAMES as REPLACED;
 
 /// Our function of that name, for images that mean what the host does by it.
 pub(crate) fn replacement(name: &[u8]) -> Option<RunAddr> {
-    match name {
-        b"__tls_get_addr" => Some(tls::get_addr_entry()),
-        _ => dl::entry(name).or_else(|| counted::entry(name)),
-    }
+    instead::entry(name).or_else(|| counted::entry(name))
 }
 
 /// What the linker said that this library supplies: one of these, or what an image for macOS means by the name.

@@ -7,9 +7,10 @@ use super::segments::{self, Segments};
 use super::statics::StaticSymbols;
 use super::tables::Tables;
 use super::vanishing::{self, with_care};
-use crate::addr::{Bias, RunAddr};
+use crate::addr::{Bias, RunAddr, VmAddr};
 use crate::elf::dynamic::Dynamic;
-use crate::plan::{Found, Query, Region, ScopedSymbols, SearchPaths, TlsTemplate};
+use crate::link::Definitions;
+use crate::plan::{Export, Found, Near, Need, Query, Region, ScopedSymbols, SearchPaths, TlsTemplate};
 use crate::platform::{Auxv, auxv};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -66,6 +67,39 @@ impl HostImage {
     /// Its segments, by the addresses of its file.
     pub(crate) fn regions(&self) -> &[Region] {
         &self.segments.regions
+    }
+
+    /// Tells it from all other images of the host: where its dynamic section is.
+    pub(crate) fn key(&self) -> RunAddr {
+        self.dynamic
+    }
+
+    /// How it needs other images: nobody here asks.
+    pub(crate) fn asks(&self) -> &[Need] {
+        &[]
+    }
+
+    /// Whether it takes part where images agree on one definition: ELF has no such mark.
+    pub(crate) fn shares(&self) -> bool {
+        false
+    }
+
+    /// Where its definitions are looked up; of a static program, by `statics`.
+    pub(crate) fn definitions<'a>(&'a self, statics: &'a (dyn Fn(&[u8]) -> Option<Found> + Sync)) -> Definitions<'a> {
+        match &self.static_symbols {
+            Some(_) => Definitions::Names(statics),
+            None => Definitions::Table(self.symbols()),
+        }
+    }
+
+    /// Calls `each` with every dynamic symbol that others may use.
+    pub(crate) fn exports(&self, each: impl FnMut(Export<'_>)) {
+        self.symbols().exports(each);
+    }
+
+    /// The symbol whose range holds `vm`, or the nearest one below it.
+    pub(crate) fn near(&self, vm: VmAddr) -> Option<Near<'_>> {
+        self.symbols().near(vm)
     }
 
     /// Its program headers, if one of its segments holds them.

@@ -133,7 +133,7 @@ fn the_executables_own_block_is_where_its_code_expects_it() {
 fn arguments_are_those_of_the_process() {
     let expected: Vec<_> = std::env::args_os().map(|argument| argument.into_encoded_bytes()).collect();
     let given = arguments();
-    let (argc, argv) = process::rebuilt();
+    let (argc, argv) = crate::runtime::process::rebuilt();
     for (argc, argv) in [(given.argc, given.argv), (argc, argv)] {
         assert_eq!(argc as usize, expected.len());
         // SAFETY: the vector ends with a null pointer.

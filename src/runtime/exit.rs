@@ -14,7 +14,7 @@
 //!
 //! Invariant: the unwinder is asked for return addresses, which are compared and never followed.
 
-use super::{HostImages, images};
+use super::host::{HostImage, HostImages, images};
 use crate::plan::Query;
 use crate::platform::is_first_thread;
 use crate::symbol::SymbolKind;
@@ -104,7 +104,7 @@ fn is_in_exit() -> bool {
 
 /// Where the functions called `exit` are: the C library's, and one that the executable may have put before it.
 fn exits(images: &HostImages) -> Vec<Range<u64>> {
-    let range = |image: &std::sync::Arc<super::HostImage>| {
+    let range = |image: &std::sync::Arc<HostImage>| {
         let found = image.find(&Query::by_name(b"exit")).filter(|found| found.kind == SymbolKind::Code)?;
         let start = (found.vm + image.bias()).0;
         Some(start..start.saturating_add(found.size))

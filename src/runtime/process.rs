@@ -39,7 +39,7 @@ mod captured {
     extern "C" fn capture(argc: c_int, argv: *const *const c_char, _envp: *const *const c_char) {
         ARGC.store(argc, Ordering::Relaxed);
         ARGV.store(argv.cast_mut(), Ordering::Release);
-        crate::runtime::host::exit::watch_from_the_start();
+        crate::runtime::exit::watch_from_the_start();
     }
 
     /// Makes whoever asks for the arguments link this object file, and with it the entry above.
