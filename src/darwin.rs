@@ -5,6 +5,9 @@
 //! no such function or one that differs, and names that are refused ([`Answer::Differs`]), because they pass
 //! structures or constants that differ and nobody translates them yet.
 
+/// Whether images for macOS run here though the system is another one: those for this processor, if it is x86-64.
+pub const HOSTED: bool = cfg!(all(target_arch = "x86_64", not(target_vendor = "apple")));
+
 /// Who answers a name of the system's libraries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<'n> {

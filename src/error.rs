@@ -374,6 +374,15 @@ pub enum ErrorKind {
         /// `libc.so.6`, the dynamic linker, …
         name: Vec<u8>,
     },
+    /// A library of the system that the process has not loaded, and that is no file: only dyld can make an image of it.
+    #[error(
+        "{} is a part of the system's shared cache, and not loaded: only dyld can do that (link the program to it)",
+        Name(.name)
+    )]
+    OnlyInCache {
+        /// Its install name.
+        name: Vec<u8>,
+    },
     /// An initialiser or finaliser is not in executable memory of any known image.
     #[error("{what} points to {target:#x}, which is not code of any loaded image")]
     EntryNotCode {

@@ -87,9 +87,9 @@ pub struct Present<'a> {
     /// Whether it takes part where images agree on one definition of a name: its header says so. Of those that were loaded
     /// by us, all do.
     pub shares: bool,
-    /// What it needs, in order.
+    /// What it needs, in order; the image itself in the place of one that is absent.
     pub needs: &'a [Provider],
-    /// How it needs them; empty for images of the host.
+    /// How it needs them; empty for ELF images of the host.
     pub asks: &'a [Need],
 }
 
@@ -108,6 +108,13 @@ pub struct Inventory<'a> {
     pub replaced: &'a [&'a [u8]],
     /// Names of the host's that it answers as well, on the way to the host's definition, and only where there is one.
     pub counted: &'a [&'a [u8]],
+}
+
+impl Inventory<'_> {
+    /// Whether the process is one of macOS: its images' definitions are found by who is to define them.
+    pub fn is_two_level(&self) -> bool {
+        self.host.first().is_some_and(|program| matches!(program.definitions, Definitions::TwoLevel(_)))
+    }
 }
 
 /// A file that may become a module.

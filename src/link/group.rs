@@ -41,7 +41,7 @@ pub(super) fn collect(
 ) -> Result<Group, Error> {
     let mut collector = Collector { inventory, finder, max_span, modules: Vec::new(), files: Vec::new() };
     let root = match root {
-        Root::Name(name) => collector.provide(name, None)?,
+        Root::Name(name) => collector.provide_root(name)?,
         Root::File(file) => collector.take(*file, None)?,
     };
     let mut scope = vec![root];
@@ -96,6 +96,14 @@ impl Collector<'_, '_> {
         }
     }
 
+    /// What the caller asks for by name.
+    fn provide_root(&mut self, name: &[u8]) -> Result<Provider, Error> {
+        if let Some(provider) = self.of_dyld(name) {
+            return Ok(provider);
+        }
+        self.provide(name, None).map_err(|error| self.or_only_in_cache(error, name))
+    }
+
     /// What provides a need; `None` for one that is absent and may be.
     fn provide_need(&mut self, need: &Need, id: ModuleId) -> Result<Option<Provider>, Error> {
         let by_install_name = self.modules[usize::from(id.0)].plan.is_two_level();
@@ -113,15 +121,44 @@ impl Collector<'_, '_> {
                 match self.by_soname(&need.name) {
                     Some(provider) => Ok(Some(provider)),
                     None if need.kind == NeedKind::Optional => Ok(None),
-                    None => Err(error),
+                    None => Err(self.or_only_in_cache(error, &need.name)),
                 }
             }
             Err(error) => Err(error),
         }
     }
 
+    /// The image of a macOS process that has this install name or path, or of the system's libraries this last component.
+    /// No file is looked at: those of the system have none.
+    fn of_dyld(&self, name: &[u8]) -> Option<Provider> {
+        if !self.inventory.is_two_level() {
+            return None;
+        }
+        let base = |path: &[u8]| path.rsplit(|&byte| byte == b'/').next() == Some(name);
+        let is_it = |image: &Present<'_>| {
+            image.soname.is_some_and(|soname| soname == name || darwin::is_system(soname) && base(soname))
+                || image.name.as_bytes() == name
+        };
+        let at = self.inventory.host.iter().position(is_it)?;
+        Some(Provider::Host(HostId(at as u16)))
+    }
+
+    /// The error for a file that was not found, if it is none: but a part of the system that the process lacks.
+    fn or_only_in_cache(&self, error: Error, name: &[u8]) -> Error {
+        let only = self.inventory.is_two_level() && darwin::is_system(name);
+        match error.kind() {
+            ErrorKind::NotFound { .. } if only => {
+                ErrorKind::OnlyInCache { name: name.to_vec() }.at(Name(name).to_string(), Stage::Find)
+            }
+            _ => error,
+        }
+    }
+
     /// The host in place of a library of the system, or the host's library that has what that one exports.
     fn of_the_system(&mut self, install_name: &[u8]) -> Result<Option<Provider>, Error> {
+        if self.inventory.is_two_level() {
+            return Ok(self.of_dyld(install_name));
+        }
         if let Some(library) = darwin::host_library(install_name) {
             match self.provide(library, None) {
                 Ok(provider) => return Ok(Some(provider)),
@@ -278,8 +315,17 @@ impl Collector<'_, '_> {
         if let Some(what) = plan.foreign_runtime {
             return Err(ErrorKind::unsupported(what));
         }
-        if plan.is_two_level() && !cfg!(all(target_arch = "x86_64", not(target_vendor = "apple"))) {
-            return Err(ErrorKind::unsupported("running Mach-O images on this system"));
+        match (plan.is_two_level(), self.inventory.is_two_level()) {
+            (true, true) if plan.flags.pointer_auth => {
+                return Err(ErrorKind::unsupported(
+                    "running arm64e images (they sign pointers, and this process does not)",
+                ));
+            }
+            (true, false) if !darwin::HOSTED => {
+                return Err(ErrorKind::unsupported("running Mach-O images on this system"));
+            }
+            (false, true) => return Err(ErrorKind::unsupported("running ELF images on this system")),
+            _ => {}
         }
         if plan.span.size > self.max_span {
             return Err(ErrorKind::SpanTooLarge { span: plan.span.size, limit: self.max_span });

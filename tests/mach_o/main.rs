@@ -6,6 +6,7 @@ mod corrupted;
 mod edited;
 mod engine;
 mod golden;
+mod native;
 mod other;
 mod resident;
 mod run;

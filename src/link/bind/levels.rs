@@ -5,6 +5,9 @@
 //!   `darwin.rs`;
 //! - flat: the host, images that were opened as global, then the group in load order;
 //! - weak: one definition for all images. The first one that is not weak wins, else the first weak one, in load order.
+//!
+//! Where the host's images are of this kind themselves (macOS), they are asked as all others are, and the table has no say;
+//! but of the names that this library answers in the system's place, it has the answer.
 
 use super::{Bindings, Linker, MOST_ASTRAY, Supplier};
 use crate::darwin::{self, Answer};
@@ -69,6 +72,7 @@ impl<'t> Linker<'t, '_> {
         let level = row.level().ok_or_else(|| malformed("imports: an ordinal that means nothing", 0))?;
         let found = match level {
             Level::Own => self.exported(images, Provider::New(id), name)?,
+            Level::Main if self.native() => self.exported(images, Provider::Host(HostId(0)), name)?,
             Level::Main => self.system(images, name),
             Level::Flat => self.flat(images, name)?,
             Level::Weak => self.weak(images, name)?,
@@ -116,6 +120,9 @@ impl<'t> Linker<'t, '_> {
         let Some(left) = left.checked_sub(1) else {
             return Err(ErrorKind::Malformed { what: "re-exports: they run in a circle", place: None });
         };
+        if let (Provider::Host(_), Some(answer)) = (provider, self.in_its_place(name)) {
+            return Ok(Some(answer));
+        }
         let table = match self.definitions(images, provider) {
             Definitions::TwoLevel(table) => table,
             Definitions::Table(table) if !matches!(provider, Provider::Host(_)) => {
@@ -136,6 +143,9 @@ impl<'t> Linker<'t, '_> {
                     let needs = self.needs(images, provider);
                     let next = needs.get(index).map(|&(need, _)| need);
                     let next = next.ok_or_else(|| malformed("export trie: a re-export of no need", index as u32))?;
+                    if next == provider {
+                        return Ok(None); // of one that is absent
+                    }
                     match other.is_empty() || other == name {
                         true => self.exported_along(images, next, name, left, asked),
                         false => self.exported_along(images, next, other, left, &mut BTreeSet::new()),
@@ -157,7 +167,11 @@ impl<'t> Linker<'t, '_> {
 
     /// Any image's definition: the host's first, since it is the program and was there first.
     fn flat(&mut self, images: Images<'t>, name: &[u8]) -> Result<Option<Definition>, ErrorKind> {
-        if let Some(definition) = self.system(images, name) {
+        if self.native() {
+            if let Some(definition) = self.of_any_host_image(images, name)? {
+                return Ok(Some(definition));
+            }
+        } else if let Some(definition) = self.system(images, name) {
             return Ok(Some(definition));
         }
         let loaded = (0u16..).zip(&self.inventory.loaded).filter(|(_, image)| image.global);
@@ -175,8 +189,10 @@ impl<'t> Linker<'t, '_> {
 
     /// The definition that all images agree on.
     fn weak(&mut self, images: Images<'t>, name: &[u8]) -> Result<Option<Definition>, ErrorKind> {
+        let host = (0u16..).zip(&self.inventory.host).filter(|(_, image)| image.shares);
+        let host = host.map(|(at, _)| Provider::Host(HostId(at)));
         let loaded = (0..self.inventory.loaded.len()).map(|at| Provider::Loaded(InstanceId(at as u16)));
-        let all: Vec<Provider> = loaded.chain(images.modules()).collect();
+        let all: Vec<Provider> = host.chain(loaded).chain(images.modules()).collect();
         let mut first = None;
         for provider in all {
             match self.own_definition(images, provider, name)? {
@@ -187,6 +203,7 @@ impl<'t> Linker<'t, '_> {
         }
         Ok(match first {
             Some((provider, definition)) => Some(self.used(provider, definition)),
+            None if self.native() => None,
             None => self.system(images, name),
         })
     }
@@ -203,6 +220,33 @@ impl<'t> Linker<'t, '_> {
             Some(Exported::Here { found, weak }) => Some((weak, super::at(provider, &found, Class::Data))),
             Some(Exported::Elsewhere { .. }) | None => None,
         })
+    }
+
+    /// Whether the host's images are of this kind.
+    fn native(&self) -> bool {
+        self.inventory.is_two_level()
+    }
+
+    /// What this library answers in place of the host's definition, where the host's is to be asked by name.
+    fn in_its_place(&mut self, name: &[u8]) -> Option<Definition> {
+        let Inventory { replaced, counted, .. } = self.inventory;
+        let c_name = darwin::c_name(name);
+        let ours = self.native() && (replaced.contains(&c_name) || counted.contains(&c_name));
+        ours.then(|| self.supply(c_name, Supplier::Library))
+    }
+
+    /// The first definition of the host's images, in their order.
+    fn of_any_host_image(&mut self, images: Images<'t>, name: &[u8]) -> Result<Option<Definition>, ErrorKind> {
+        if let Some(answer) = self.in_its_place(name) {
+            return Ok(Some(answer));
+        }
+        for (at, _) in (0u16..).zip(&self.inventory.host).filter(|(_, image)| image.global) {
+            let provider = Provider::Host(HostId(at));
+            if let Some((_, definition)) = self.own_definition(images, provider, name)? {
+                return Ok(Some(self.used(provider, definition)));
+            }
+        }
+        Ok(None)
     }
 
     /// What the host has of a name of the system's libraries, itself or in its libraries that the group brings along.
@@ -254,7 +298,10 @@ impl<'t> Linker<'t, '_> {
                 let image = &self.inventory.loaded[usize::from(id.0)];
                 kinds(image.needs, image.asks)
             }
-            Provider::Host(_) => Vec::new(),
+            Provider::Host(id) => {
+                let image = &self.inventory.host[usize::from(id.0)];
+                kinds(image.needs, image.asks)
+            }
         }
     }
 
