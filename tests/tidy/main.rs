@@ -22,9 +22,10 @@ const MAY_BE_LONG: &[(&str, &str)] = &[];
 const FORMATS_LIVE_IN: &[&str] = &["src/elf/", "src/macho/", "src/lib.rs", "src/image.rs", "src/plan.rs", "src/plan/"];
 
 /// The system loader's images are already mapped, so no plan is made of them: what reads them is the
-/// ELF counterpart of the front end. A process of another format will have files of its own beside these.
+/// counterpart of the front end, in files of its own for each format.
 const MAY_NAME_A_FORMAT: &[(&str, &str)] = &[
     ("src/runtime/dl/images.rs", "dl_iterate_phdr shows callers ELF program headers"),
+    ("src/runtime/dyld.rs", "reads Mach-O images in memory"),
     ("src/runtime/host/image.rs", "reads an ELF image in memory"),
     ("src/runtime/host/origin.rs", "reads the ELF headers that AT_PHDR leads to"),
     ("src/runtime/host/segments.rs", "reads the ELF program headers of mapped images"),
