@@ -1,22 +1,25 @@
 //! Where an import is searched for: the images of the scope in order, by their hash tables.
 //!
 //! An import asks most images of a scope and finds it in one. Each has a filter for that, but forty filters are forty
-//! places in memory. So the hashes of a big scope are gathered first, in a table of what each slot's hashes may be found
-//! in: one word for all images, of which few remain to be asked.
+//! places in memory. So the hashes of the images that are asked much are gathered first, in a table of what each slot's
+//! hashes may be found in: one word for all images, of which few remain to be asked.
 
 use super::{Answer, Definitions, Group, Inventory};
 use crate::plan::{Filter, Found, Query, Symbols};
 use crate::symbol::{HostId, InstanceId, ModuleId, Provider};
 
-/// From this many images on, it pays to remember what a search found, and to gather hashes.
+/// From this many images on, it pays to remember what a search found.
 pub(super) const MANY: usize = 12;
+
+/// Hashes of names, as [`crate::plan::ScopedSymbols::hints`] has them.
+type Hints<'a> = std::slice::Iter<'a, [u8; 4]>;
 
 /// The search order.
 pub(super) struct Scope<'t> {
     entries: Vec<Entry<'t>>,
     /// The hash filters of the images up to the first that has none, next to one another.
     filters: Vec<Filter<'t>>,
-    gathered: Option<Gathered>,
+    gathered: Gathered,
 }
 
 #[derive(Clone, Copy)]
@@ -73,7 +76,7 @@ impl<'t> Scope<'t> {
             Definitions::TwoLevel(_) | Definitions::Names(_) => None,
         };
         let filters = entries.iter().map_while(filter).collect();
-        let mut scope = Scope { entries, filters, gathered: None };
+        let mut scope = Scope { entries, filters, gathered: Gathered::new(&[]) };
         scope.gathered = scope.gather(group);
         scope
     }
@@ -88,56 +91,68 @@ impl<'t> Scope<'t> {
         self.entries.iter().position(|entry| entry.provider == provider).unwrap_or(self.len())
     }
 
-    /// The gathered hashes, if the questions that the group is going to ask are worth it: each import passes all images
-    /// before its own, a filter takes about a quarter of the time that a hash takes to be gathered.
-    fn gather(&self, group: &Group) -> Option<Gathered> {
-        if self.len() < MANY {
-            return None;
+    /// The hashes of the images that are asked more questions than they have names. Each import asks all images before
+    /// its own, or before the one that defines it: which that is, is what it asks.
+    fn gather(&self, group: &Group) -> Gathered {
+        let images = self.filters.len().min(Gathered::IMAGES);
+        let mut asked = [0usize; Gathered::IMAGES];
+        for (id, module) in (0u16..).zip(&group.modules) {
+            let before = self.before(Provider::New(ModuleId(id))).min(images);
+            let imports = module.plan.import_bound();
+            asked[..before].iter_mut().for_each(|questions| *questions = questions.saturating_add(imports));
         }
-        let modules = (0u16..).map(|id| Provider::New(ModuleId(id))).zip(&group.modules);
-        let asked = |(provider, module): (_, &super::LinkedModule)| self.before(provider) * module.plan.import_bound();
-        let questions = modules.map(asked).fold(0, usize::saturating_add) / 4;
-        let tables = self.entries[..self.filters.len()].iter().map(|entry| match entry.definitions {
-            Definitions::Table(table) => table.hints(),
-            Definitions::TwoLevel(_) | Definitions::Names(_) => [].iter(),
-        });
-        Gathered::new(tables, questions)
+        let worth = |at: usize| match self.entries[at].definitions {
+            Definitions::Table(table) if asked[at] >= Gathered::FEW => {
+                Some(table.hints()).filter(|hints| hints.len() <= asked[at])
+            }
+            _ => None,
+        };
+        Gathered::new(&(0..images).map(worth).collect::<Vec<_>>())
     }
 
-    /// Which of the first `images` images, up to those that have no filter, may hold a name of this hash, whose bit 0 is
-    /// of no account.
+    /// Whether any of the first `images` images, of which none is without a filter, is as asked; those that are known
+    /// not to have a name of this hash, whose bit 0 is of no account, are not asked.
     #[inline]
-    fn candidates(&self, images: usize, hash: u32) -> impl Iterator<Item = usize> {
-        let images = images.min(self.filters.len());
-        let (mask, gathered) = match &self.gathered {
-            Some(gathered) => (gathered.mask(hash), images.min(Gathered::IMAGES)),
-            None => (0, 0),
-        };
-        Ones(mask).take_while(move |&at| at < gathered).chain(gathered..images)
+    fn find_among<T>(
+        &self,
+        images: usize,
+        hash: u32,
+        mut ask: impl FnMut(&Filter<'t>, &Entry<'t>) -> Option<T>,
+    ) -> Option<T> {
+        let (filters, entries) = (&self.filters[..images], &self.entries[..images]);
+        let mut candidates = self.gathered.candidates(hash);
+        if images < Gathered::IMAGES {
+            candidates &= (1 << images) - 1;
+        }
+        let known = Ones(candidates).find_map(|at| ask(filters.get(at)?, entries.get(at)?));
+        if images <= Gathered::IMAGES || known.is_some() {
+            return known;
+        }
+        filters.iter().zip(entries).skip(Gathered::IMAGES).find_map(|(filter, entry)| ask(filter, entry))
     }
 
     /// Whether the first `images` can be told not to define a name of this hash, whose bit 0 is unknown, by their hash
     /// tables alone.
     #[inline]
     pub(super) fn exclude(&self, images: usize, hint: u32) -> bool {
-        let may_define = |at: usize| self.filters[at].may_hold_either(hint) && self.entries[at].holds(hint);
-        images <= self.filters.len() && !self.candidates(images, hint).any(may_define)
+        let may_define =
+            |filter: &Filter<'t>, entry: &Entry<'t>| (filter.may_hold_either(hint) && entry.holds(hint)).then_some(());
+        images <= self.filters.len() && self.find_among(images, hint, may_define).is_none()
     }
 
     /// The first definition.
     pub(super) fn find(&self, query: &Query<'_>) -> Answer {
         let answer = |entry: &Entry<'t>, found: Option<Found>| found.map(|found| (entry.provider, found));
-        let mut candidates = self.candidates(usize::MAX, query.hash());
-        let found = candidates.find_map(|at| {
-            let entry = &self.entries[at];
-            if self.filters[at].may_hold(query.hash()) { answer(entry, entry.find(query)) } else { None }
+        let filtered = self.find_among(self.filters.len(), query.hash(), |filter, entry| {
+            if filter.may_hold(query.hash()) { answer(entry, entry.find(query)) } else { None }
         });
         let rest = || self.entries[self.filters.len()..].iter();
-        found.or_else(|| rest().find_map(|entry| answer(entry, entry.definitions.find(query))))
+        filtered.or_else(|| rest().find_map(|entry| answer(entry, entry.definitions.find(query))))
     }
 }
 
-/// Which of the first images have a name of a given hash, or of another one in the same slot.
+/// Which of the first images have a name of a given hash, or of another one in the same slot. Images whose names were not
+/// gathered may have any.
 struct Gathered {
     /// A bit an image.
     slots: Vec<u64>,
@@ -147,27 +162,27 @@ struct Gathered {
 impl Gathered {
     /// How many images it tells apart.
     const IMAGES: usize = u64::BITS as usize;
+    /// So few questions are asked sooner than names are counted.
+    const FEW: usize = 256;
     /// So many names share a slot: more slots would cost more page faults than they save questions.
     const SHARED: usize = 4;
     /// The most slots: half a megabyte.
     const MOST_BITS: u32 = 16;
 
-    /// All hashes of `tables`, unless they are more than `most`.
-    fn new<'a>(tables: impl Iterator<Item = std::slice::Iter<'a, [u8; 4]>> + Clone, most: usize) -> Option<Gathered> {
-        let tables = tables.take(Gathered::IMAGES);
-        let names: usize = tables.clone().map(|table| table.len()).sum();
-        if names > most {
-            return None;
-        }
+    /// The hashes of each image whose names are worth it.
+    fn new(tables: &[Option<Hints<'_>>]) -> Gathered {
+        let worth = || (0u32..).zip(tables).filter_map(|(at, table)| Some((1u64 << at, table.clone()?)));
+        let all = worth().fold(u64::MAX, |rest, (bit, _)| rest & !bit);
+        let names: usize = worth().map(|(_, table)| table.len()).sum();
         let bits = (names / Gathered::SHARED).next_power_of_two().ilog2().clamp(1, Gathered::MOST_BITS);
-        let mut gathered = Gathered { slots: vec![0; 1 << bits], shift: u32::BITS - bits };
-        for (at, table) in tables.enumerate() {
+        let mut gathered = Gathered { slots: vec![all; 1 << bits], shift: u32::BITS - bits };
+        for (bit, table) in worth() {
             for &hint in table {
                 let slot = gathered.slot(u32::from_le_bytes(hint));
-                gathered.slots[slot] |= 1 << at;
+                gathered.slots[slot] |= bit;
             }
         }
-        Some(gathered)
+        gathered
     }
 
     /// The low bits of a hash choose the bucket in every image's own table, and bit 0 is not known of all.
@@ -177,8 +192,8 @@ impl Gathered {
     }
 
     #[inline]
-    fn mask(&self, hash: u32) -> u64 {
-        self.slots[self.slot(hash)]
+    fn candidates(&self, hash: u32) -> u64 {
+        self.slots.get(self.slot(hash)).copied().unwrap_or(u64::MAX)
     }
 }
 
@@ -206,19 +221,20 @@ mod tests {
         let hash = |at: usize, row: u32| (row * 3 + (at as u32 % 3)).wrapping_mul(0x0101_4b25);
         let tables: Vec<Vec<[u8; 4]>> =
             (0..70).map(|at| (0..50).map(|row| (hash(at, row) | 1).to_le_bytes()).collect()).collect();
-        let names = 64 * 50;
-        assert!(Gathered::new(tables.iter().map(|table| table.iter()), names - 1).is_none(), "not worth it");
-        let gathered = Gathered::new(tables.iter().map(|table| table.iter()), names).unwrap();
+        let some = |at: usize| at != 7;
+        let gathered: Vec<_> = tables.iter().enumerate().map(|(at, table)| some(at).then(|| table.iter())).collect();
+        let gathered = Gathered::new(&gathered[..Gathered::IMAGES]);
         for (at, table) in tables.iter().enumerate() {
             for &word in table {
                 let hash = u32::from_le_bytes(word);
-                let told = [hash, hash & !1].map(|hash| Ones(gathered.mask(hash)).any(|image| image == at));
+                let told = [hash, hash & !1].map(|hash| Ones(gathered.candidates(hash)).any(|image| image == at));
                 assert_eq!(told, [at < Gathered::IMAGES; 2], "{at}: {hash:#x}");
             }
         }
         // A third of the images has each hash; some more share its slot.
-        let told: u32 = (0..50).map(|row| gathered.mask(hash(0, row)).count_ones()).sum();
+        let told: u32 = (0..50).map(|row| gathered.candidates(hash(0, row)).count_ones()).sum();
         assert!(told < 50 * 60, "nothing is told apart: {told}");
+        assert_eq!(Gathered::new(&[]).candidates(5), u64::MAX);
     }
 
     #[test]
