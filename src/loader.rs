@@ -513,7 +513,6 @@ fn prepare(host: &HostImages) {
     if !DONE.load(Ordering::Acquire) {
         host::arm_finalizers();
         image::adopt_get_addr(host);
-        counted::adopt(host);
         DONE.store(true, Ordering::Release);
     }
 }

@@ -88,22 +88,22 @@ impl SearchOptions {
             "x86" => "i386-linux-gnu".to_owned(),
             "powerpc64" => "powerpc64le-linux-gnu".to_owned(),
             "arm" => "arm-linux-gnueabihf".to_owned(),
-            other => format!("{other}-linux-gnu"),
+            other => [other, "-linux-gnu"].concat(),
         };
         let folders: &[&str] = match os {
             Os::LinuxGnu => &["/lib64", "/usr/lib64", "/lib", "/usr/lib"],
             Os::LinuxMusl | Os::Other => &["/lib", "/usr/local/lib", "/usr/lib"],
             Os::FreeBsd => &["/lib", "/usr/lib", "/usr/local/lib"],
         };
-        let multiarch = [format!("/lib/{triple}"), format!("/usr/lib/{triple}")];
-        let multiarch = multiarch.iter().filter(|_| os == Os::LinuxGnu).map(PathBuf::from);
+        let multiarch = ["/lib/", "/usr/lib/"].map(|folder| PathBuf::from([folder, &triple].concat()));
+        let multiarch = multiarch.into_iter().filter(|_| os == Os::LinuxGnu);
         Self {
             library_path: Vec::new(),
             default_folders: multiarch.chain(folders.iter().map(PathBuf::from)).collect(),
             cache: CacheFlags::of_arch(arch).filter(|_| os == Os::LinuxGnu),
             hwcaps: Vec::new(),
             platform: arch.to_owned(),
-            lib: if os == Os::LinuxGnu { format!("lib/{triple}") } else { "lib".to_owned() },
+            lib: if os == Os::LinuxGnu { ["lib/", &triple].concat() } else { "lib".to_owned() },
             secure: false,
         }
     }

@@ -362,7 +362,7 @@ fn counted(strings: &[u8], offset: u64, left: &mut usize, what: &'static str) ->
 }
 
 fn tail(layout: &Layout, at: u64, what: &'static str) -> Result<Extent, ErrorKind> {
-    let file = layout.file_tail(at).ok_or(ErrorKind::malformed(what, Place::Vm(VmAddr(at))))?;
+    let file = layout.file_tail(at).ok_or_else(|| ErrorKind::malformed(what, Place::Vm(VmAddr(at))))?;
     Ok(Extent { file, vm: VmAddr(at) })
 }
 
@@ -401,6 +401,6 @@ fn entries(
     // In the file: the zeros that follow it in memory hold no pointers, and there may be gigabytes of them.
     let held = range
         .filter(|range| layout.regions.iter().any(|r| r.prot.read && r.file_backed().holds(range.start, range.size)));
-    let range = held.ok_or(ErrorKind::malformed(array_tag, Place::Vm(VmAddr(at))))?;
+    let range = held.ok_or_else(|| ErrorKind::malformed(array_tag, Place::Vm(VmAddr(at))))?;
     Ok(Entries { function, arrays: vec![EntryArray { range, form: EntryForm::Pointers }] })
 }

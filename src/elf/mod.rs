@@ -88,9 +88,9 @@ impl<'a> Header<'a> {
             let what = "header: more program headers than any system takes";
             return Err(ErrorKind::malformed(what, Place::File(FileOffset(56))));
         }
-        let table = bytes
-            .slice(phoff, u64::from(phnum) * PHENT as u64)
-            .ok_or(ErrorKind::malformed("header: program headers lie outside the file", Place::File(FileOffset(32))))?;
+        let table = bytes.slice(phoff, u64::from(phnum) * PHENT as u64).ok_or_else(|| {
+            ErrorKind::malformed("header: program headers lie outside the file", Place::File(FileOffset(32)))
+        })?;
         let (program_headers, _) = table.as_chunks();
         Ok(Header { bytes: file, machine, program_headers })
     }

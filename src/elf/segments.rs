@@ -63,13 +63,14 @@ impl Layout {
             ph::PT_LOAD => self.add_load(header, index, file_size)?,
             ph::PT_DYNAMIC => {
                 let vm = VmRange::new(header.vaddr, header.file_size)
-                    .ok_or(ErrorKind::malformed("PT_DYNAMIC: wraps the address space", Place::Entry(index)))?;
+                    .ok_or_else(|| ErrorKind::malformed("PT_DYNAMIC: wraps the address space", Place::Entry(index)))?;
                 self.dynamic = Some(vm);
             }
             ph::PT_TLS => self.tls = tls(header, index, file_size)?,
             ph::PT_GNU_RELRO => {
-                let vm =
-                    vm.ok_or(ErrorKind::malformed("PT_GNU_RELRO: wraps the address space", Place::Entry(index)))?;
+                let vm = vm.ok_or_else(|| {
+                    ErrorKind::malformed("PT_GNU_RELRO: wraps the address space", Place::Entry(index))
+                })?;
                 self.seals.push(vm);
             }
             ph::PT_GNU_EH_FRAME => self.unwind = vm,
@@ -96,8 +97,9 @@ impl Layout {
         }
         let vm = VmRange::new(header.vaddr, header.mem_size)
             .filter(|vm| vm.pages(MIN_PAGE).is_some())
-            .ok_or(malformed("PT_LOAD: wraps the address space"))?;
-        let file = file_range(header, file_size).ok_or(malformed("PT_LOAD: lies outside the file (truncated?)"))?;
+            .ok_or_else(|| malformed("PT_LOAD: wraps the address space"))?;
+        let file =
+            file_range(header, file_size).ok_or_else(|| malformed("PT_LOAD: lies outside the file (truncated?)"))?;
         self.align = self.align.max(header.align);
         let prot = Prot {
             read: header.flags & ph::PF_R != 0,
@@ -187,9 +189,10 @@ fn tls(header: &ProgramHeader, index: u64, file_size: u64) -> Result<Option<TlsT
         return Err(malformed("PT_TLS: p_filesz is larger than p_memsz"));
     }
     if header.file_size > 0 {
-        file_range(header, file_size).ok_or(malformed("PT_TLS: lies outside the file"))?;
+        file_range(header, file_size).ok_or_else(|| malformed("PT_TLS: lies outside the file"))?;
     }
-    let image = VmRange::new(header.vaddr, header.file_size).ok_or(malformed("PT_TLS: wraps the address space"))?;
-    VmRange::new(header.vaddr, header.mem_size).ok_or(malformed("PT_TLS: wraps the address space"))?;
+    let image =
+        VmRange::new(header.vaddr, header.file_size).ok_or_else(|| malformed("PT_TLS: wraps the address space"))?;
+    VmRange::new(header.vaddr, header.mem_size).ok_or_else(|| malformed("PT_TLS: wraps the address space"))?;
     Ok(Some(TlsTemplate { image, size: header.mem_size, align }))
 }

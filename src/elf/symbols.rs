@@ -265,12 +265,12 @@ impl<'a> SymbolTable<'a> {
     pub fn new(parts: &Parts<'a>) -> Result<SymbolTable<'a>, ErrorKind> {
         let malformed = |what| ErrorKind::Malformed { what, place: None };
         let gnu = match parts.gnu_hash {
-            Some(table) => Some(GnuHash::parse(table).ok_or(malformed("DT_GNU_HASH"))?),
+            Some(table) => Some(GnuHash::parse(table).ok_or_else(|| malformed("DT_GNU_HASH"))?),
             None => None,
         };
         let sysv = match parts.sysv_hash {
             // Where both exist only the GNU one is read, so only then does the other have to be right.
-            Some(table) if gnu.is_none() => Some(SysvHash::parse(table).ok_or(malformed("DT_HASH"))?),
+            Some(table) if gnu.is_none() => Some(SysvHash::parse(table).ok_or_else(|| malformed("DT_HASH"))?),
             _ => None,
         };
         Ok(SymbolTable {

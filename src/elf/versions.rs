@@ -106,7 +106,8 @@ impl<'a> Versions<'a> {
                 let name = bytes.u32(at + u64::from(aux))?;
                 Some((index, Row { hash, name, file: 0, sort: Sort::Defined }, next))
             };
-            let (index, row, next) = entry().filter(|_| round < limits::VERSIONS).ok_or(malformed("DT_VERDEF"))?;
+            let (index, row, next) =
+                entry().filter(|_| round < limits::VERSIONS).ok_or_else(|| malformed("DT_VERDEF"))?;
             self.set(index, row)?;
             if next == 0 {
                 break;
@@ -116,10 +117,19 @@ impl<'a> Versions<'a> {
         Ok(())
     }
 
+    #[inline]
     fn set(&mut self, index: u16, row: Row) -> Result<(), ErrorKind> {
         let index = usize::from(index);
+        if index == self.rows.len() && index < self.rows.capacity() {
+            self.rows.push(row); // as most come, one by one
+            return Ok(());
+        }
+        self.place(index, row)
+    }
+
+    fn place(&mut self, index: usize, row: Row) -> Result<(), ErrorKind> {
+        // At most 2^15 rows, whatever the file says; most files have about a dozen.
         if index >= self.rows.len() {
-            // At most 2^15 rows, whatever the file says; and most files have about a dozen, which come one by one.
             let more = index + 1 - self.rows.len();
             room::reserve(&mut self.rows, more.max(ROWS))?;
             self.rows.resize(index + 1, Row::default());
@@ -211,15 +221,16 @@ fn each_needed(
     let (mut at, mut seen) = (0u64, 0u64);
     for round in 0..count {
         let head = || Some((bytes.u16(at + 2)?, bytes.u32(at + 4)?, bytes.u32(at + 8)?, bytes.u32(at + 12)?));
-        let (entries, file, aux, next) = head().filter(|_| round < limits::VERSIONS).ok_or(malformed("DT_VERNEED"))?;
+        let (entries, file, aux, next) =
+            head().filter(|_| round < limits::VERSIONS).ok_or_else(|| malformed("DT_VERNEED"))?;
         // One a needed file: cheap, where a look at each version's name is not.
-        strings.c_str_within(u64::from(file), limits::VERSION_NAME).ok_or(malformed("DT_VERNEED"))?;
+        strings.c_str_within(u64::from(file), limits::VERSION_NAME).ok_or_else(|| malformed("DT_VERNEED"))?;
         let mut entry = at + u64::from(aux);
         for _ in 0..entries {
             let words = || Some((bytes.u32(entry)?, bytes.u16(entry + 4)?, bytes.u16(entry + 6)?));
             let rest = || Some((bytes.u32(entry + 8)?, bytes.u32(entry + 12)?));
             let read = words().zip(rest()).filter(|_| seen < limits::VERSIONS);
-            let ((hash, flags, other), (name, step)) = read.ok_or(malformed("DT_VERNEED"))?;
+            let ((hash, flags, other), (name, step)) = read.ok_or_else(|| malformed("DT_VERNEED"))?;
             let (index, weak) = (other & VERSION_INDEX, flags & VER_FLG_WEAK != 0);
             each(Needed { index, hash, name, file, weak })?;
             seen += 1;

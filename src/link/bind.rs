@@ -377,7 +377,8 @@ impl<'t> Linker<'t, '_> {
 
     fn found(&mut self, query: &Query<'t>, provider: Provider, found: &Found, class: Class) -> Definition {
         let (name, Inventory { replaced, counted, .. }) = (query.name(), self.inventory);
-        if matches!(provider, Provider::Host(_)) && (replaced.contains(&name) || counted.contains(&name)) {
+        let is_counted = || found.kind == SymbolKind::Code && counted.contains(&name);
+        if matches!(provider, Provider::Host(_)) && (replaced.contains(&name) || is_counted()) {
             return self.supply(name, Supplier::Library);
         }
         let (provider, found) = if found.unique { self.unique(query, provider, found) } else { (provider, *found) };

@@ -21,7 +21,6 @@ use crate::addr::RunAddr;
 use crate::plan::Query;
 use crate::registry::{Instance, REGISTRY};
 use crate::symbol::SymbolKind;
-use crate::sync::Lazy;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -46,36 +45,51 @@ const KEY_CREATE: usize = 4;
 const KEY_DELETE: usize = 7;
 const TSS_DELETE: usize = 8;
 
-/// The host's functions, null where it has none.
+/// The host's functions once they were looked for: null before that, and [`NONE`] where it has none.
 static HOST: [AtomicPtr<()>; NAMES.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; NAMES.len()];
-static KNOWN: Lazy<Vec<&'static [u8]>> = Lazy::new();
 
-/// Looks for the host's functions: before anything is loaded.
-pub(crate) fn adopt(host: &HostImages) {
-    let found = NAMES.iter().zip(&HOST).filter_map(|(&(name, _), place)| {
-        let images = host.images.iter().filter(|image| image.global);
-        let (image, symbol) = { images }.find_map(|image| Some((image, image.find(&Query::by_name(name))?)))?;
-        let at = symbol.vm + image.bias();
-        let is_code = symbol.kind == SymbolKind::Code && image.is_code(at);
-        place.store(ptr::with_exposed_provenance_mut(at.0 as usize), Ordering::Release);
-        is_code.then_some(name)
-    });
-    KNOWN.get_or(|| found.collect());
-}
+/// Where no function is.
+const NONE: *mut () = ptr::without_provenance_mut(1);
 
-/// The names that the host has.
+/// The names. What the linker binds to a function of the host that has one of them is bound to ours.
 pub(crate) fn names() -> &'static [&'static [u8]] {
-    KNOWN.get().map_or(&[], Vec::as_slice)
+    const ALL: [&[u8]; NAMES.len()] = {
+        let mut all: [&[u8]; NAMES.len()] = [b""; NAMES.len()];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = NAMES[at].0;
+            at += 1;
+        }
+        all
+    };
+    &ALL
 }
 
-/// Our function of that name.
+/// Our function of that name, if the host has one to go on to.
 pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
-    let (_, function) = NAMES.iter().find(|(known, _)| *known == name)?;
-    names().contains(&name).then(|| RunAddr(function.expose_provenance() as u64))
+    let index = NAMES.iter().position(|(known, _)| *known == name)?;
+    (!host(index).is_null()).then(|| RunAddr(NAMES[index].1.expose_provenance() as u64))
 }
 
+/// The host's function, or null. It is looked for when it is first needed.
 fn host(index: usize) -> *const () {
-    HOST[index].load(Ordering::Acquire)
+    let mut known = HOST[index].load(Ordering::Acquire);
+    if known.is_null() {
+        let Ok(images) = super::host::images() else { return ptr::null() };
+        known = look_for(&images, NAMES[index].0);
+        HOST[index].store(known, Ordering::Release);
+    }
+    if known == NONE { ptr::null() } else { known }
+}
+
+fn look_for(host: &HostImages, name: &[u8]) -> *mut () {
+    let mut images = host.images.iter().filter(|image| image.global);
+    let found = images.find_map(|image| Some((image, image.find(&Query::by_name(name))?)));
+    let code = found.and_then(|(image, symbol)| {
+        let at = symbol.vm + image.bias();
+        (symbol.kind == SymbolKind::Code && image.is_code(at)).then_some(at)
+    });
+    code.map_or(NONE, |at| ptr::with_exposed_provenance_mut(at.0 as usize))
 }
 
 /// The image of ours that one of the addresses lies in: the first that does.
@@ -334,7 +348,6 @@ mod tests {
 
     #[test]
     fn the_host_has_them() {
-        adopt(&crate::runtime::host::images().expect("this process's own"));
         for name in [&b"pthread_key_create"[..], b"pthread_key_delete"] {
             assert!(names().contains(&name) && entry(name).is_some(), "{}", name.escape_ascii());
         }
