@@ -433,7 +433,7 @@ impl LoadPlan {
     /// As [`LoadPlan::fixups`].
     pub fn visit<E: From<ErrorKind>>(&self, bytes: &[u8], visitor: &mut impl Visitor<E>) -> Result<(), E> {
         match &self.tables {
-            Tables::Elf(tables) => elf::relocs::fixups(self, tables, bytes, |fixup| visitor.fixup(fixup)),
+            Tables::Elf(tables) => elf::relocs::fixups(self, tables, bytes, visitor),
             Tables::MachO(tables) => macho::fixups(self, tables, bytes, visitor),
         }
     }

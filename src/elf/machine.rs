@@ -63,9 +63,13 @@ pub fn usual(machine: Machine, r_type: u32) -> Usual {
         R_X86_64_JUMP_SLOT, R_X86_64_RELATIVE,
     };
     match (machine, r_type) {
-        (Machine::X86_64, R_X86_64_JUMP_SLOT) | (Machine::Aarch64, R_AARCH64_JUMP_SLOT) => Usual::Bind(Class::Plt),
-        (Machine::X86_64, R_X86_64_GLOB_DAT | R_X86_64_64) => Usual::Bind(Class::Data),
-        (Machine::Aarch64, R_AARCH64_GLOB_DAT | R_AARCH64_ABS64) => Usual::Bind(Class::Data),
+        (Machine::X86_64, R_X86_64_JUMP_SLOT) | (Machine::Aarch64, R_AARCH64_JUMP_SLOT) => {
+            Usual::Bind(Class::Plt, Form::Got64)
+        }
+        (Machine::X86_64, R_X86_64_GLOB_DAT) | (Machine::Aarch64, R_AARCH64_GLOB_DAT) => {
+            Usual::Bind(Class::Data, Form::Got64)
+        }
+        (Machine::X86_64, R_X86_64_64) | (Machine::Aarch64, R_AARCH64_ABS64) => Usual::Bind(Class::Data, Form::Abs64),
         (Machine::X86_64, R_X86_64_RELATIVE) | (Machine::Aarch64, R_AARCH64_RELATIVE) => Usual::Relative,
         _ => Usual::No,
     }
@@ -75,7 +79,7 @@ pub fn usual(machine: Machine, r_type: u32) -> Usual {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usual {
     /// Binds it.
-    Bind(Class),
+    Bind(Class, Form),
     /// Has none.
     Relative,
     /// Not one of the four.
@@ -215,8 +219,9 @@ mod tests {
             let relocation = Relocation { place: VmAddr(0x1000), r_type, symbol: 7, addend: -8 };
             let fixup = lower(Machine::X86_64, &relocation).unwrap();
             match (usual(Machine::X86_64, r_type), fixup.kind) {
-                (Usual::Bind(class), FixupKind::Bind { import, .. }) => {
-                    assert_eq!(import, Some(ImportId { symbol: 7, class }), "{expected}");
+                (Usual::Bind(class, form), kind) => {
+                    let import = Some(ImportId { symbol: 7, class });
+                    assert_eq!(kind, FixupKind::Bind { import, addend: -8, form }, "{expected}");
                 }
                 (Usual::Relative, FixupKind::Rebase { .. }) | (Usual::No, _) => {}
                 (usual, kind) => panic!("{expected}: {usual:?}, but {kind:?}"),

@@ -11,29 +11,33 @@ use super::machine::{self, Relocation, Usual};
 use crate::addr::{VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
-use crate::plan::{Fixup, FixupKind, LoadPlan};
+use crate::plan::{Fixup, FixupKind, LoadPlan, Visitor};
 use crate::room;
 use crate::symbol::{ImportId, Name};
 
 const RELR_WORD: u64 = 8;
 
-/// Visits every fixup, in the order in which they apply.
+/// So many relative relocations in a row are worth a window.
+const RUN: usize = 8;
+
+/// Visits every fixup, in the order in which they apply; relative ones that follow one another are stored in the
+/// visitor's windows, where it has any.
 ///
 /// # Errors
-/// A relocation that cannot be expressed, or an error of `each`.
+/// A relocation that cannot be expressed, or an error of `visitor`.
 pub fn fixups<E: From<ErrorKind>>(
     plan: &LoadPlan,
     tables: &Tables,
     file: &[u8],
-    mut each: impl FnMut(Fixup) -> Result<(), E>,
+    visitor: &mut impl Visitor<E>,
 ) -> Result<(), E> {
-    relr(plan, tables.relr.of(file), file, &mut each)?;
-    rel(plan, tables.rel.of(file), file, &mut each)?;
-    rela(plan, tables, tables.rela.of(file), file, &mut each)?;
+    relr(plan, tables.relr.of(file), file, visitor)?;
+    rel(plan, tables.rel.of(file), file, visitor)?;
+    rela(plan, tables, tables.rela.of(file), file, visitor)?;
     if tables.plt_has_addends {
-        rela(plan, tables, tables.plt.of(file), file, &mut each)
+        rela(plan, tables, tables.plt.of(file), file, visitor)
     } else {
-        rel(plan, tables.plt.of(file), file, &mut each)
+        rel(plan, tables.plt.of(file), file, visitor)
     }
 }
 
@@ -42,23 +46,53 @@ fn rela<E: From<ErrorKind>>(
     tables: &Tables,
     table: &[u8],
     file: &[u8],
-    each: &mut impl FnMut(Fixup) -> Result<(), E>,
+    visitor: &mut impl Visitor<E>,
 ) -> Result<(), E> {
-    let relative = machine::relative(plan.machine);
-    let (entries, _) = table.as_chunks::<24>();
-    for entry in entries {
+    let mut entries = table.as_chunks::<24>().0;
+    while let Some((entry, mut rest)) = entries.split_first() {
         let relocation = decode(entry);
-        // A call of its own, so that what `each` does with this kind, nearly all of a big library's, is inlined here.
-        if relocation.r_type == relative {
-            each(Fixup {
-                place: relocation.place,
-                kind: FixupKind::Rebase { target: VmAddr(relocation.addend as u64) },
-            })?;
-            continue;
+        let place = relocation.place;
+        match machine::usual(plan.machine, relocation.r_type) {
+            Usual::Bind(class, form) if relocation.symbol != 0 => {
+                let import = Some(ImportId { symbol: relocation.symbol, class });
+                visitor.fixup(Fixup { place, kind: FixupKind::Bind { import, addend: relocation.addend, form } })?;
+            }
+            Usual::Relative => match store_relatives(plan, entries, visitor) {
+                0 => {
+                    let target = VmAddr(relocation.addend as u64);
+                    take(visitor, Fixup { place, kind: FixupKind::Rebase { target } })?;
+                }
+                stored => rest = &entries[stored..],
+            },
+            _ => take(visitor, lower(plan, tables, file, &relocation)?)?,
         }
-        each(lower(plan, tables, file, &relocation)?)?;
+        entries = rest;
     }
     Ok(())
+}
+
+/// Out of line, for the loops around the kinds that are not frequent.
+#[inline(never)]
+fn take<E>(visitor: &mut impl Visitor<E>, fixup: Fixup) -> Result<(), E> {
+    visitor.fixup(fixup)
+}
+
+/// Stores the first entries in a window on the region of the first one's place, up to the first that is not relative or
+/// lies elsewhere, and says how many there were.
+fn store_relatives<E>(plan: &LoadPlan, entries: &[[u8; 24]], visitor: &mut impl Visitor<E>) -> usize {
+    let relative = machine::relative(plan.machine);
+    let [first, .., last] = entries.first_chunk::<RUN>().map_or(&[][..], |run| run) else { return 0 };
+    if decode(last).r_type != relative {
+        return 0;
+    }
+    let Some(region) = plan.region(decode(first).place, 8) else { return 0 };
+    let Some(mut window) = visitor.window(region.vm) else { return 0 };
+    let store = |entry: &&[u8; 24]| {
+        let relocation = decode(entry);
+        let offset = relocation.place.0.wrapping_sub(region.vm.start.0) as usize;
+        relocation.r_type == relative && window.rebase(offset, VmAddr(relocation.addend as u64))
+    };
+    entries.iter().take_while(store).count()
 }
 
 #[inline(always)] // as `machine::lower`
@@ -96,17 +130,12 @@ fn without_addend(entry: &[u8; 16]) -> Relocation {
     }
 }
 
-fn rel<E: From<ErrorKind>>(
-    plan: &LoadPlan,
-    table: &[u8],
-    file: &[u8],
-    each: &mut impl FnMut(Fixup) -> Result<(), E>,
-) -> Result<(), E> {
+fn rel<E: From<ErrorKind>>(plan: &LoadPlan, table: &[u8], file: &[u8], visitor: &mut impl Visitor<E>) -> Result<(), E> {
     let (entries, _) = table.as_chunks::<16>();
     for entry in entries {
         let mut relocation = without_addend(entry);
         relocation.addend = in_place(plan, file, relocation.place)? as i64;
-        each(machine::lower(plan.machine, &relocation)?)?;
+        visitor.fixup(machine::lower(plan.machine, &relocation)?)?;
     }
     Ok(())
 }
@@ -115,31 +144,42 @@ fn relr<E: From<ErrorKind>>(
     plan: &LoadPlan,
     table: &[u8],
     file: &[u8],
-    each: &mut impl FnMut(Fixup) -> Result<(), E>,
+    visitor: &mut impl Visitor<E>,
 ) -> Result<(), E> {
-    let mut relative = |place: u64| -> Result<(), E> {
+    let relative = |place: u64, visitor: &mut _| -> Result<(), E> {
         let place = VmAddr(place);
         let target = VmAddr(in_place(plan, file, place)?);
-        each(Fixup { place, kind: FixupKind::Rebase { target } })
+        Visitor::fixup(visitor, Fixup { place, kind: FixupKind::Rebase { target } })
     };
     let (words, _) = table.as_chunks::<8>();
     let mut next = None;
     for word in words {
         let word = u64::from_le_bytes(*word);
         if word & 1 == 0 {
-            relative(word)?;
+            relative(word, visitor)?;
             next = Some(word.wrapping_add(RELR_WORD));
             continue;
         }
         let start = next.ok_or(ErrorKind::malformed("DT_RELR: begins with a bitmap", Place::Entry(0)))?;
-        for bit in 0..63u64 {
-            if word >> (bit + 1) & 1 == 1 {
-                relative(start.wrapping_add(bit * RELR_WORD))?;
+        if !store_bitmap(plan, file, start, word >> 1, visitor) {
+            for bit in (0..63u64).filter(|bit| word >> (bit + 1) & 1 == 1) {
+                relative(start.wrapping_add(bit * RELR_WORD), visitor)?;
             }
         }
         next = Some(start.wrapping_add(63 * RELR_WORD));
     }
     Ok(())
+}
+
+/// Stores the relative relocations of a bitmap in a window on all its words; `false` if they do not all lie in the file.
+fn store_bitmap<E>(plan: &LoadPlan, file: &[u8], start: u64, bits: u64, visitor: &mut impl Visitor<E>) -> bool {
+    let range = VmRange { start: VmAddr(start), size: 63 * RELR_WORD };
+    let content = plan.file_offset(range.start, range.size).and_then(|at| Bytes(file).slice(at, range.size));
+    let Some((content, _)) = content.map(<[u8]>::as_chunks::<8>) else { return false };
+    let Some(mut window) = visitor.window(range) else { return false };
+    let marked = content.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
+    let mut marked = marked.map(|(bit, word)| (bit * RELR_WORD as usize, VmAddr(u64::from_le_bytes(*word))));
+    marked.all(|(at, target)| window.rebase(at, target))
 }
 
 /// Whether a relocation changes what is not writable, as `DT_TEXTREL` says. The tag alone is no proof: some linkers set
@@ -179,7 +219,7 @@ pub fn imports<E: From<ErrorKind>>(
     let mut visit = |relocation: Relocation| {
         let import = match machine::usual(plan.machine, relocation.r_type) {
             Usual::Relative => None,
-            Usual::Bind(class) => (relocation.symbol != 0).then_some(ImportId { symbol: relocation.symbol, class }),
+            Usual::Bind(class, _) => (relocation.symbol != 0).then_some(ImportId { symbol: relocation.symbol, class }),
             Usual::No => match lower(plan, tables, file, &relocation)?.kind {
                 FixupKind::Bind { import, .. } | FixupKind::Tls { import, .. } => import,
                 _ => None,
