@@ -12,7 +12,7 @@ use crate::link::FileStamp;
 use crate::loader::Loader;
 use crate::registry::Member;
 use crate::runtime::host;
-use sideload_plugin::abi::{Export, ExportKind, ExportRow, Init, InitRow, LinkedItem, LinkedPlugin, decode};
+use sideload_plugin::abi::{ExportRow, Init, InitRow, LinkedItem, LinkedPlugin, RowNote, note_type, read_note};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ impl Loader {
         manifest.identity = plugin.identity().rows().map(owned).collect();
         for linked in plugin.items() {
             match linked.item {
-                LinkedItem::Export(row, _) => manifest.exports.push(export_row(&row)?),
+                LinkedItem::Export(desc, _) => manifest.exports.push(export_row(desc)?),
                 LinkedItem::Init(row, _) => manifest.inits.push(init_row(&row)),
             }
         }
@@ -87,16 +87,12 @@ fn linked_content(mut about: About, plugin: &LinkedPlugin, library: Library) -> 
     Content { library, about, table: Table::new(entries) }
 }
 
-fn export_row(row: &Export) -> Result<ExportRow, ErrorKind> {
-    let wrong = ErrorKind::Malformed { what: "plugin row: a description that cannot be read", place: None };
-    let of = decode(&row.of.encode()).ok_or(wrong)?;
-    Ok(ExportRow {
-        is_function: row.kind == ExportKind::Function,
-        name: row.name.into(),
-        symbol: row.symbol.into(),
-        fingerprint: row.of.fingerprint(),
-        of,
-    })
+fn export_row(desc: &[u8]) -> Result<ExportRow, ErrorKind> {
+    match read_note(note_type::EXPORT, desc) {
+        Ok(RowNote::Export(row)) => Ok(row),
+        Ok(_) => Err(ErrorKind::Malformed { what: "plugin row: no export", place: None }),
+        Err(malformed) => Err(ErrorKind::Malformed { what: malformed.0, place: None }),
+    }
 }
 
 fn init_row(row: &Init) -> InitRow {

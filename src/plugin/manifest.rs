@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorKind, Place};
 use crate::plan::LoadPlan;
-use sideload_plugin::abi::{ExportRow, InitRow, RowNote, read_note};
+use sideload_plugin::abi::{ExportRow, InitRow, RowNote, note_type, read_note};
 
 /// The rows of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,23 +19,25 @@ impl Manifest {
     /// Reads the rows of the file that `plan` was made from; `None` if there are none.
     pub(crate) fn read(plan: &LoadPlan, bytes: &[u8]) -> Result<Option<Manifest>, ErrorKind> {
         let mut manifest = Manifest::default();
-        let mut identity: Option<&[u8]> = None;
+        // What was read of the crate, and of its build.
+        let mut read: [Option<&[u8]>; 2] = [None; 2];
         let mut is_plugin = false;
         plan.plugin_rows(bytes, |kind, desc, at| {
             is_plugin = true;
             let wrong = |what| ErrorKind::malformed(what, Place::File(at));
+            let identity = [note_type::IDENTITY, note_type::BUILD].iter().position(|known| *known == kind);
             // Every row brings the same identity along: all but the first are only compared.
-            if kind == sideload_plugin::abi::note_type::IDENTITY
-                && let Some(first) = identity
-            {
-                let text = "plugin row: a second identity, which differs: two plugins in one file";
-                return if first == desc { Ok(()) } else { Err(wrong(text)) };
+            if let Some(which) = identity {
+                if let Some(first) = read[which] {
+                    let text = "plugin row: a second identity, which differs: two plugins in one file";
+                    return if first == desc { Ok(()) } else { Err(wrong(text)) };
+                }
+                read[which] = Some(desc);
             }
             match read_note(kind, desc).map_err(|malformed| wrong(malformed.0))? {
-                RowNote::Identity(rows) => {
-                    identity = Some(desc);
-                    manifest.identity = rows;
-                }
+                // What a build script states comes behind what the compiler does, and cannot replace it.
+                RowNote::Identity(rows) if kind == note_type::BUILD => drop(manifest.identity.splice(0..0, rows)),
+                RowNote::Identity(rows) => manifest.identity.extend(rows),
                 RowNote::Export(row) => manifest.exports.push(row),
                 RowNote::Init(row) => manifest.inits.push(row),
             }

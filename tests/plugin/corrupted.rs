@@ -31,7 +31,8 @@ fn rows(bytes: &[u8]) -> Vec<Range<usize>> {
 fn seal(bytes: &mut [u8], row: Range<usize>) {
     let body = row.start + 24;
     if row.end >= body + 4 {
-        let sum = abi::checksum(&bytes[body + 4..row.end]);
+        let kind = u32::from_le_bytes(bytes[row.start + 8..row.start + 12].try_into().expect("four bytes"));
+        let sum = abi::checksum(kind, &bytes[body..row.end]);
         bytes[body..body + 4].copy_from_slice(&sum.to_le_bytes());
     }
 }

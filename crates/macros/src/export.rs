@@ -1,55 +1,68 @@
 //! `#[export]`
 
 use crate::arguments::Arguments;
+use crate::items::{Exported, Function};
 use crate::lifetimes::{Signature, abi_name};
 use crate::notes;
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
-use syn::{Error, FnArg, Ident, Item, ItemFn, ItemStatic, ItemTrait, StaticMutability, TraitItem};
+use syn::{Error, FnArg, Ident, ItemStatic, ItemTrait, StaticMutability, TraitItem, Visibility};
 
-pub(crate) fn export(arguments: &Arguments, item: Item) -> syn::Result<TokenStream> {
+pub(crate) fn export(arguments: &Arguments, item: Exported) -> syn::Result<TokenStream> {
     match item {
-        Item::Fn(function) => {
+        Exported::Function(function) => {
             arguments.only(&["name", "symbol"])?;
             export_function(arguments, function)
         }
-        Item::Static(item) => {
+        Exported::Static(item) => {
             arguments.only(&["name", "symbol"])?;
             export_static(arguments, item)
         }
-        Item::Trait(item) => {
+        Exported::Trait(item) => {
             arguments.only(&[])?;
             describe_trait(&item)
         }
-        other => Err(Error::new_spanned(other, "expected a function, a static or a trait")),
     }
 }
 
 /// The names of an item: what it is looked up by, and its symbol.
-fn names(arguments: &Arguments, item: &Ident) -> (String, String) {
-    let name = arguments.name.as_ref().map_or_else(|| item.to_string(), syn::LitStr::value);
-    let symbol = arguments.symbol.as_ref().map_or_else(|| notes::symbol("export", &name), syn::LitStr::value);
-    (name, symbol)
+struct Names {
+    name: String,
+    symbol: String,
 }
 
-/// The row as a constant beside the item, which is what a list of plugins that are linked in is made of; and, inside of
-/// it, so that the type is described once, the notes.
-fn listed(vis: &syn::Visibility, item: &Ident, row: &TokenStream, address: &TokenStream) -> TokenStream {
+fn names(arguments: &Arguments, item: &Ident) -> Names {
+    let name = arguments.name.as_ref().map_or_else(|| item.to_string(), syn::LitStr::value);
+    let symbol = arguments.symbol.as_ref().map_or_else(|| notes::symbol("export", &name), syn::LitStr::value);
+    Names { name, symbol }
+}
+
+/// A constant beside the item, which is what a list of plugins that are linked in is made of; and, inside of it, the
+/// notes, which have all that such a list needs.
+fn listed(
+    vis: &Visibility,
+    item: &Ident,
+    names: &Names,
+    (kind, of): (u8, &TokenStream),
+    address: &TokenStream,
+) -> TokenStream {
     let constant = format_ident!("__sideload_{}", item);
-    let notes = notes::notes(row, &quote!(::sideload::abi::Export));
+    let head = Literal::byte_string(&notes::sealed(kind, &notes::encoded([&*names.name, &names.symbol].into_iter())));
+    let notes = notes::notes(&quote!(__DRAFT.size()), &quote!(__DRAFT.note()));
     quote! {
         #[doc(hidden)]
         #[allow(non_upper_case_globals, dead_code)]
         #vis const #constant: ::sideload::abi::Linked = {
+            const __DRAFT: ::sideload::abi::Draft = ::sideload::abi::Draft::new(#head, #of);
             #notes
             // SAFETY: the address is that of the very item whose type the row describes.
-            unsafe { ::sideload::abi::Linked::new(__ROW, #address) }
+            unsafe { ::sideload::abi::Linked::new(&__NOTES.row.desc, #address) }
         };
     }
 }
 
-fn export_function(arguments: &Arguments, function: ItemFn) -> syn::Result<TokenStream> {
-    let signature = &function.sig;
+fn export_function(arguments: &Arguments, function: Function) -> syn::Result<TokenStream> {
+    let signature = &function.signature;
     let params = &signature.generics.params;
     let refused = params.iter().find(|param| !matches!(param, syn::GenericParam::Lifetime(_)));
     if let Some(param) = refused {
@@ -70,26 +83,21 @@ fn export_function(arguments: &Arguments, function: ItemFn) -> syn::Result<Token
     });
     let types: Vec<_> = types.collect::<syn::Result<_>>()?;
     let abi = abi_name(signature.abi.as_ref())?;
-    let of = Signature::function(&abi, signature.unsafety.is_some(), types.into_iter(), &signature.output)?;
-    let (name, symbol) = names(arguments, &signature.ident);
-    let row = quote!(::sideload::abi::Export {
-        kind: ::sideload::abi::ExportKind::Function,
-        name: #name,
-        symbol: #symbol,
-        of: #of,
-    });
-    let ident = &signature.ident;
+    let of = Signature::item(&abi, signature.unsafety.is_some(), types.into_iter(), &signature.output)?;
+    let names = names(arguments, &signature.ident);
+    let (symbol, ident) = (&names.symbol, &signature.ident);
     if abi == "C" {
         // A panic cannot leave a C function: rustc ends the process at its border.
-        let listed = listed(&function.vis, ident, &row, &quote!(#ident as *const ()));
+        let listed = listed(&function.vis, ident, &names, (notes::FUNCTION, &of), &quote!(#ident as *const ()));
         return Ok(quote! {
             #[unsafe(export_name = #symbol)]
             #function
             #listed
         });
     }
-    let guarded = guarded(signature, &symbol);
-    let listed = listed(&function.vis, ident, &row, &quote!({ #guarded __export as *const () }));
+    let guarded = guarded(signature, symbol);
+    let listed =
+        listed(&function.vis, ident, &names, (notes::FUNCTION, &of), &quote!({ #guarded __export as *const () }));
     Ok(quote! {
         #function
         #listed
@@ -124,14 +132,10 @@ fn export_static(arguments: &Arguments, item: ItemStatic) -> syn::Result<TokenSt
         return Err(Error::new_spanned(mutability, text));
     }
     let (of, ident) = (&item.ty, &item.ident);
-    let (name, symbol) = names(arguments, ident);
-    let row = quote!(::sideload::abi::Export {
-        kind: ::sideload::abi::ExportKind::Static,
-        name: #name,
-        symbol: #symbol,
-        of: const { &<#of as ::sideload::abi::Typed>::TYPE },
-    });
-    let listed = listed(&item.vis, ident, &row, &quote!((&raw const #ident).cast::<()>()));
+    let names = names(arguments, ident);
+    let encoded = quote!(::sideload::abi::ItemType::Static(&<#of as ::sideload::abi::Typed>::ENCODED));
+    let symbol = &names.symbol;
+    let listed = listed(&item.vis, ident, &names, (notes::STATIC, &encoded), &quote!((&raw const #ident).cast::<()>()));
     Ok(quote! {
         #[unsafe(export_name = #symbol)]
         #item

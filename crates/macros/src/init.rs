@@ -1,14 +1,15 @@
 //! `#[init]`
 
 use crate::arguments::Arguments;
+use crate::items::Function;
 use crate::notes;
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Error, ItemFn};
+use syn::Error;
 
-pub(crate) fn init(arguments: &Arguments, function: &ItemFn) -> syn::Result<TokenStream> {
+pub(crate) fn init(arguments: &Arguments, function: &Function) -> syn::Result<TokenStream> {
     arguments.only(&["after"])?;
-    let signature = &function.sig;
+    let signature = &function.signature;
     if let Some(param) = signature.generics.params.first() {
         return Err(Error::new_spanned(param, "an init function has no parameters of its own"));
     }
@@ -30,7 +31,7 @@ pub(crate) fn init(arguments: &Arguments, function: &ItemFn) -> syn::Result<Toke
         line: line!(),
         after: &[#(#after),*],
     });
-    let notes = notes::notes(&row, &quote!(::sideload::abi::Init));
+    let notes = notes::notes(&quote!(__ROW.size()), &quote!(__ROW.note()));
     let constant = quote::format_ident!("__sideload_{}", ident);
     let vis = &function.vis;
     Ok(quote! {
@@ -43,9 +44,10 @@ pub(crate) fn init(arguments: &Arguments, function: &ItemFn) -> syn::Result<Toke
                 // SAFETY: only a host calls this, with a call that is valid.
                 unsafe { ::sideload::abi::run_init(call, #call) }
             }
+            const __ROW: ::sideload::abi::Init = #row;
+            #notes
             // SAFETY: it asks for a valid call and no more.
-            unsafe { ::sideload::abi::Linked::init(#row, __run) }
+            unsafe { ::sideload::abi::Linked::init(__ROW, __run) }
         };
-        const _: () = { #notes };
     })
 }

@@ -9,6 +9,7 @@ mod arguments;
 mod derive;
 mod export;
 mod init;
+mod items;
 mod lifetimes;
 mod linked;
 mod notes;
@@ -37,7 +38,7 @@ fn finish(result: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
 #[proc_macro_attribute]
 pub fn export(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as arguments::Arguments);
-    let item = parse_macro_input!(item as syn::Item);
+    let item = parse_macro_input!(item as items::Exported);
     finish(export::export(&arguments, item))
 }
 
@@ -49,7 +50,7 @@ pub fn export(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn init(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as arguments::Arguments);
-    let item = parse_macro_input!(item as syn::ItemFn);
+    let item = parse_macro_input!(item as items::Function);
     finish(init::init(&arguments, &item))
 }
 

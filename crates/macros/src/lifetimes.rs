@@ -11,9 +11,20 @@ use syn::{Error, Ident, Lifetime, ReturnType, Type, parse_quote};
 /// As `sideload_plugin::abi::STATIC`.
 const STATIC: u8 = u8::MAX;
 
+/// What a signature is described as.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Form {
+    /// A tree: `&'static Type`.
+    #[default]
+    Tree,
+    /// Parts of which a note is made: `ItemType`.
+    Parts,
+}
+
 /// Describes the types of one signature.
 #[derive(Default)]
 pub(crate) struct Signature {
+    form: Form,
     /// The lifetimes that have a number, by name where they have one.
     names: Vec<Option<Ident>>,
     /// In the result, what a lifetime without a name stands for.
@@ -32,7 +43,39 @@ impl Signature {
         arguments: impl Iterator<Item = &'a Type>,
         result: &ReturnType,
     ) -> syn::Result<TokenStream> {
-        let mut signature = Signature::default();
+        let (aliases, arguments, result) = Signature::describe_all(Form::Tree, arguments, result)?;
+        Ok(quote!({
+            #(#aliases)*
+            const { &::sideload::abi::Type::function(#abi, #is_unsafe, &[#(#arguments),*], #result) }
+        }))
+    }
+
+    /// An expression of the type `ItemType`.
+    pub(crate) fn item<'a>(
+        abi: &str,
+        is_unsafe: bool,
+        arguments: impl Iterator<Item = &'a Type>,
+        result: &ReturnType,
+    ) -> syn::Result<TokenStream> {
+        let (aliases, arguments, result) = Signature::describe_all(Form::Parts, arguments, result)?;
+        Ok(quote!({
+            #(#aliases)*
+            use ::sideload::abi::{Part, Typed};
+            ::sideload::abi::ItemType::Function {
+                abi: #abi,
+                is_unsafe: #is_unsafe,
+                arguments: &[#(#arguments),*],
+                result: #result,
+            }
+        }))
+    }
+
+    fn describe_all<'a>(
+        form: Form,
+        arguments: impl Iterator<Item = &'a Type>,
+        result: &ReturnType,
+    ) -> syn::Result<(Vec<TokenStream>, Vec<TokenStream>, TokenStream)> {
+        let mut signature = Signature { form, ..Signature::default() };
         for argument in arguments {
             let described = signature.describe(argument);
             signature.arguments.push(described);
@@ -40,20 +83,17 @@ impl Signature {
         signature.in_result = true;
         signature.elided = (signature.names.len() == 1).then_some(0);
         let result = match result {
-            ReturnType::Default => quote!(&<() as ::sideload::abi::Typed>::TYPE),
+            ReturnType::Default => signature.bound(&parse_quote!(())),
             ReturnType::Type(_, of) => signature.describe(of),
         };
         let Signature { aliases, arguments, error, .. } = signature;
         match error {
             Some(error) => Err(error),
-            None => Ok(quote!({
-                #(#aliases)*
-                const { &::sideload::abi::Type::function(#abi, #is_unsafe, &[#(#arguments),*], #result) }
-            })),
+            None => Ok((aliases, arguments, result)),
         }
     }
 
-    /// An expression of the type `&'static Type` for one type of the signature.
+    /// An expression of the type `&'static Type`, or `Part`, for one type of the signature.
     fn describe(&mut self, of: &Type) -> TokenStream {
         match of {
             Type::Paren(inner) => self.describe(&inner.elem),
@@ -66,7 +106,10 @@ impl Signature {
                 let mutable = reference.mutability.is_some();
                 let number = self.number(reference.lifetime.as_ref());
                 let inner = self.typed(&inner);
-                quote!(const { &::sideload::abi::Type::reference(#mutable, #number, #inner) })
+                match self.form {
+                    Form::Tree => quote!(const { &::sideload::abi::Type::reference(#mutable, #number, #inner) }),
+                    Form::Parts => quote!(Part::Reference { mutable: #mutable, lifetime: #number, to: #inner }),
+                }
             }
             _ => self.bound(of),
         }
@@ -77,10 +120,16 @@ impl Signature {
         let (of, lifetimes) = self.with_static(of);
         let inner = self.typed(&of);
         if lifetimes.iter().all(is_static) {
-            return inner;
+            return match self.form {
+                Form::Tree => inner,
+                Form::Parts => quote!(Part::Plain(#inner)),
+            };
         }
         let numbers: Vec<u8> = lifetimes.iter().map(|lifetime| self.number(lifetime.as_ref())).collect();
-        quote!(const { &::sideload::abi::Type::bound(&[#(#numbers),*], #inner) })
+        match self.form {
+            Form::Tree => quote!(const { &::sideload::abi::Type::bound(&[#(#numbers),*], #inner) }),
+            Form::Parts => quote!(Part::Bound { lifetimes: &[#(#numbers),*], of: #inner }),
+        }
     }
 
     /// The type with every lifetime static, and what they were.
@@ -97,9 +146,18 @@ impl Signature {
     /// Goes through an alias, since there rustc refuses lifetimes that a path leaves out: `View` for `View<'_>`. They
     /// would be taken for static ones otherwise.
     fn typed(&mut self, of: &Type) -> TokenStream {
-        let alias = format_ident!("__Type{}", self.aliases.len());
-        self.aliases.push(quote!(type #alias = #of;));
-        quote!(&<#alias as ::sideload::abi::Typed>::TYPE)
+        let of = match is_primitive(of) {
+            true => quote!(#of),
+            false => {
+                let alias = format_ident!("__Type{}", self.aliases.len());
+                self.aliases.push(quote!(type #alias = #of;));
+                quote!(#alias)
+            }
+        };
+        match self.form {
+            Form::Tree => quote!(&<#of as ::sideload::abi::Typed>::TYPE),
+            Form::Parts => quote!(&<#of as Typed>::ENCODED),
+        }
     }
 
     fn number(&mut self, lifetime: Option<&Lifetime>) -> u8 {
@@ -117,6 +175,20 @@ impl Signature {
     fn new_number(&mut self, name: Option<Ident>) -> u8 {
         self.names.push(name);
         (self.names.len() - 1).min(usize::from(STATIC) - 1) as u8
+    }
+}
+
+/// A type of the language that has no lifetimes to leave out, which spares the compiler the alias.
+fn is_primitive(of: &Type) -> bool {
+    const NAMES: [&str; 17] = [
+        "bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
+        "f32", "f64",
+    ];
+    match of {
+        Type::Path(path) => path.path.get_ident().is_some_and(|name| NAMES.iter().any(|known| name == known)),
+        Type::Slice(slice) => is_primitive(&slice.elem),
+        Type::Tuple(tuple) => tuple.elems.iter().all(is_primitive),
+        _ => false,
     }
 }
 

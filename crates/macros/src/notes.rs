@@ -14,54 +14,58 @@ pub(crate) fn symbol(kind: &str, name: &str) -> String {
     format!("__sideload_{of}_{version}_{kind}_{name}")
 }
 
-/// The note of a row, given as an expression; and the identity of the crate. Each row comes with the identity, since no
-/// macro knows whether it is the first; a host reads one and checks that the others are equal.
-pub(crate) fn notes(row: &TokenStream, of: &TokenStream) -> TokenStream {
-    let identity = identity();
+/// The notes of a row, `__NOTES`: that of the row itself is `row`, whose description takes `size` bytes.
+pub(crate) fn notes(size: &TokenStream, row: &TokenStream) -> TokenStream {
+    let desc = sealed(IDENTITY, &identity_rows());
+    let (length, desc) = (desc.len(), Literal::byte_string(&desc));
     quote! {
-        const __ROW: #of = #row;
-        const __DRAFT: ::sideload::abi::Draft = __ROW.draft();
         #[used]
         #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__sideload"))]
         #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".note.sideload"))]
-        static __NOTE: ::sideload::abi::Note<{ __DRAFT.size() }> = __ROW.note(&__DRAFT);
-
-        const __IDENTITY: ::sideload::abi::Identity = #identity;
-        const __IDENTITY_DRAFT: ::sideload::abi::Draft = __IDENTITY.draft();
-        #[used]
-        #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__sideload"))]
-        #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".note.sideload"))]
-        static __IDENTITY_NOTE: ::sideload::abi::Note<{ __IDENTITY_DRAFT.size() }> = __IDENTITY.note(&__IDENTITY_DRAFT);
+        static __NOTES: ::sideload::abi::Notes<#length, { #size }> = ::sideload::abi::Notes::new(
+            ::sideload::abi::Note::identity(*#desc, cfg!(panic = "unwind"), cfg!(debug_assertions)),
+            #row,
+        );
     }
 }
 
-/// The identity of the crate that is being compiled.
+/// The identity of the crate that is being compiled. What `cfg!` tells is the plugin's own: written here, it is evaluated
+/// there.
 pub(crate) fn identity() -> TokenStream {
-    let (name, version) = (environment("CARGO_PKG_NAME"), environment("CARGO_PKG_VERSION"));
-    let rows = |panic: &str, assertions: &str| {
-        let rows = [("name", &*name), ("version", &version), ("panic", panic), ("debug-assertions", assertions)];
-        Literal::byte_string(&encoded(&rows))
-    };
-    let (unwind, unwind_on) = (rows("unwind", "off"), rows("unwind", "on"));
-    let (abort, abort_on) = (rows("abort", "off"), rows("abort", "on"));
-    // What `cfg!` tells is the plugin's own: written here, it is evaluated there.
-    quote! {
-        ::sideload::abi::Identity::new(
-            match (cfg!(panic = "unwind"), cfg!(debug_assertions)) {
-                (true, false) => #unwind,
-                (true, true) => #unwind_on,
-                (false, false) => #abort,
-                (false, true) => #abort_on,
-            },
-            option_env!("SIDELOAD_FACTS"),
-        )
-    }
+    let rows = Literal::byte_string(&identity_rows());
+    quote!(::sideload::abi::Identity::new(#rows, cfg!(panic = "unwind"), cfg!(debug_assertions)))
 }
 
-/// Keys and values, each with its length before it (LEB128).
-fn encoded(rows: &[(&str, &str)]) -> Vec<u8> {
+fn identity_rows() -> Vec<u8> {
+    let (name, version) = (environment("CARGO_PKG_NAME"), environment("CARGO_PKG_VERSION"));
+    // A build script's lines, which came here as one.
+    let facts = environment("SIDELOAD_FACTS");
+    let facts = facts.split('\x1f').filter_map(|line| line.split_once('='));
+    let own = [("name", &*name), ("version", &*version)].into_iter().chain(facts);
+    encoded(own.flat_map(|(key, value)| [key, value]))
+}
+
+/// As `sideload_plugin::abi::FORMAT`.
+const FORMAT: u8 = 1;
+/// No kind of an export: its byte is where an identity has its flags, which are not summed up.
+const IDENTITY: u8 = 0;
+/// As `sideload_plugin::abi::ExportKind::Function`.
+pub(crate) const FUNCTION: u8 = 1;
+/// As `sideload_plugin::abi::ExportKind::Static`.
+pub(crate) const STATIC: u8 = 2;
+
+/// A description up to where the compiler goes on, with its checksum: see `sideload_plugin::abi::checksum`.
+pub(crate) fn sealed(kind: u8, rows: &[u8]) -> Vec<u8> {
+    let summed = [&[FORMAT][..], if kind == IDENTITY { &[] } else { std::slice::from_ref(&kind) }, rows];
+    let add = |sum: u32, byte: &u8| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    let sum = summed.into_iter().flatten().fold(0x811c_9dc5, add).max(1);
+    [&sum.to_le_bytes()[..], &[FORMAT, kind], rows].concat()
+}
+
+/// Texts, each with its length before it (LEB128).
+pub(crate) fn encoded<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for text in rows.iter().flat_map(|(key, value)| [key, value]) {
+    for text in texts {
         let mut size = text.len();
         while size >= 0x80 {
             bytes.push(size as u8 | 0x80);

@@ -4,7 +4,7 @@
 extern crate sideload_plugin as sideload;
 
 use sideload::abi::{Api, Described, Exported, Linked, LinkedItem, Lookup, RowNote, Stable, Tier, Type, Typed, decode};
-use sideload::abi::{Export, read_note};
+use sideload::abi::{ExportRow, note_type, read_note};
 use std::sync::atomic::AtomicU32;
 
 #[derive(sideload::Stable)]
@@ -84,10 +84,17 @@ struct All {
     absent: Option<fn()>,
 }
 
-fn row(linked: Linked) -> (Export, *const ()) {
+fn desc(linked: Linked) -> (&'static [u8], *const ()) {
     match linked.item {
-        LinkedItem::Export(row, address) => (row, address),
+        LinkedItem::Export(desc, address) => (desc, address),
         LinkedItem::Init(..) => panic!("an init function"),
+    }
+}
+
+fn row(linked: Linked) -> ExportRow {
+    match read_note(note_type::EXPORT, desc(linked).0) {
+        Ok(RowNote::Export(row)) => row,
+        other => panic!("no export: {other:?}"),
     }
 }
 
@@ -99,9 +106,10 @@ unsafe impl Lookup for Here {
     type Error = String;
 
     fn find(&self, name: &str, _is_function: bool, of: &'static Type, wanted: u128) -> Result<*const (), String> {
-        let all = [__sideload_greet, __sideload_add, __sideload_pick, __sideload_view, __sideload_COUNT].map(row);
-        let (row, address) = all.into_iter().find(|(row, _)| row.name == name).ok_or(format!("no {name}"))?;
-        if row.of.fingerprint() == wanted { Ok(address) } else { Err(explain(of, row.of)) }
+        let all = [__sideload_greet, __sideload_add, __sideload_pick, __sideload_view, __sideload_COUNT];
+        let found = all.into_iter().find(|linked| row(*linked).name == name).ok_or(format!("no {name}"))?;
+        let row = row(found);
+        if row.fingerprint == wanted { Ok(desc(found).1) } else { Err(explain(&owned(of), &row.of)) }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -115,8 +123,8 @@ fn owned(of: &Type) -> Described {
     described
 }
 
-fn explain(expected: &Type, found: &Type) -> String {
-    let difference = owned(expected).first_difference(&owned(found)).expect("they differ");
+fn explain(expected: &Described, found: &Described) -> String {
+    let difference = expected.first_difference(found).expect("they differ");
     format!("{}: expected {}, found {}", difference.at, difference.expected, difference.found)
 }
 
@@ -131,12 +139,48 @@ fn an_api_finds_what_the_attributes_exported() {
     assert!(all.absent.is_none());
 }
 
+/// More than the compiler keeps of a description.
+type Long = [(Long4, Long4, Long4, Long4, Long4); 2];
+type Long4 = [(Long3, Long3, Long3, Long3, Long3); 3];
+type Long3 = ((Point, Point, Point), (Point, Point, Point), Option<(Point, Point, Point)>);
+
+#[sideload::export]
+fn long(_of: &mut Long, _and: Point) -> Long {
+    unreachable!("only described")
+}
+
+#[sideload::export]
+unsafe extern "C" fn nothing() {}
+
+/// What the macro writes, part by part, and what the type alone says.
 #[test]
 fn a_type_alone_describes_what_the_attribute_does() {
-    assert_eq!(<fn(&str) -> String as Exported>::FINGERPRINT, row(__sideload_greet).0.of.fingerprint());
-    assert_eq!(<extern "C" fn(i32, i32) -> i32 as Exported>::FINGERPRINT, row(__sideload_add).0.of.fingerprint());
-    assert_eq!(<&'static AtomicU32 as Exported>::FINGERPRINT, row(__sideload_COUNT).0.of.fingerprint());
-    assert_eq!(row(__sideload_add).0.symbol, "my_symbol");
+    let cases = [
+        (<fn(&str) -> String as Exported>::FINGERPRINT, <fn(&str) -> String as Exported>::ITEM, __sideload_greet),
+        (
+            <extern "C" fn(i32, i32) -> i32 as Exported>::FINGERPRINT,
+            <extern "C" fn(i32, i32) -> i32 as Exported>::ITEM,
+            __sideload_add,
+        ),
+        (
+            <unsafe extern "C" fn() as Exported>::FINGERPRINT,
+            <unsafe extern "C" fn() as Exported>::ITEM,
+            __sideload_nothing,
+        ),
+        (
+            <fn(&mut Long, Point) -> Long as Exported>::FINGERPRINT,
+            <fn(&mut Long, Point) -> Long as Exported>::ITEM,
+            __sideload_long,
+        ),
+        (<&'static AtomicU32 as Exported>::FINGERPRINT, <&'static AtomicU32 as Exported>::ITEM, __sideload_COUNT),
+    ];
+    for (fingerprint, of, linked) in cases {
+        let row = row(linked);
+        assert_eq!(row.of, owned(of), "{}", row.name);
+        assert_eq!((row.fingerprint, of.fingerprint()), (fingerprint, fingerprint), "{}", row.name);
+    }
+    assert_eq!(row(__sideload_add).symbol, "my_symbol");
+    assert!(desc(__sideload_long).0.len() > 8192, "as long as was meant: {}", desc(__sideload_long).0.len());
 }
 
 #[test]
@@ -172,7 +216,7 @@ fn what_differs_is_told_apart_and_named() {
     ];
     for (expected, found, text) in CASES {
         assert_ne!(expected.fingerprint(), found.fingerprint(), "{text}");
-        assert_eq!(explain(expected, found), *text);
+        assert_eq!(explain(&owned(expected), &owned(found)), *text);
     }
 }
 
@@ -209,16 +253,9 @@ fn an_enum_states_its_numbers() {
 
 #[test]
 fn a_note_is_read_back_and_no_byte_of_it_can_change() {
-    let (export, _) = row(__sideload_view);
-    const SIZE: usize = 4096;
-    let draft = export.draft();
-    assert!(draft.size() <= SIZE);
-    let note = export.note::<SIZE>(&draft).0;
-    let desc_size = u32::from_le_bytes(note[4..8].try_into().expect("four bytes")) as usize;
-    let desc = note[24..24 + desc_size].to_vec();
-    let Ok(RowNote::Export(read)) = read_note(2, &desc) else { panic!("not read: {:?}", read_note(2, &desc)) };
-    assert_eq!((read.name.as_str(), read.symbol.as_str()), (export.name, export.symbol));
-    assert_eq!(read.of, owned(export.of));
+    let desc = desc(__sideload_view).0.to_vec();
+    let read = row(__sideload_view);
+    assert_eq!((read.name.as_str(), &read.symbol[read.symbol.len() - 12..]), ("view", "_export_view"));
     for at in 4..desc.len() {
         let mut wrong = desc.clone();
         wrong[at] ^= 0x41;

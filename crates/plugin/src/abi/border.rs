@@ -33,7 +33,11 @@ pub unsafe extern "C" fn adopt(raise: Raise) {
 /// Runs an exported function.
 #[inline]
 pub fn guard<R>(function: impl FnOnce() -> R) -> R {
-    catch_unwind(AssertUnwindSafe(function)).unwrap_or_else(|payload| raise(payload))
+    // No closure: it would be compiled for each exported function.
+    match catch_unwind(AssertUnwindSafe(function)) {
+        Ok(result) => result,
+        Err(payload) => raise(payload),
+    }
 }
 
 #[cold]

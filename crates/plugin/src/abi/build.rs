@@ -7,10 +7,10 @@ use super::types::Writer;
 pub type Row<'a> = (&'a str, &'a str);
 
 /// The panic strategy that this was compiled with.
-pub const PANIC: &str = if cfg!(panic = "unwind") { "unwind" } else { "abort" };
+pub const PANIC: &str = panic_row(cfg!(panic = "unwind"));
 
 /// Whether debug assertions are compiled in, which is what the profiles `dev` and `release` change about types.
-pub const DEBUG_ASSERTIONS: &str = if cfg!(debug_assertions) { "on" } else { "off" };
+pub const DEBUG_ASSERTIONS: &str = assertions_row(cfg!(debug_assertions));
 
 /// The rows that are the compiler's, as of the build that this crate was part of.
 pub const BUILD: &[Row<'static>] = &[
@@ -21,11 +21,11 @@ pub const BUILD: &[Row<'static>] = &[
     ("opt-level", env!("SIDELOAD_OPT_LEVEL")),
 ];
 
-/// The rows that are the same in every crate that was built with this one, as a note has them. Encoded here, once: the
-/// compiler would take milliseconds for it at each exported item.
+/// The rows that are the same in every crate that was built with this one, as a note has them. Encoded here, once, and
+/// copied into each plugin as they are.
 const SHARED: &[Row<'static>] = &[("adopt", super::border::ADOPT)];
-const SHARED_SIZE: usize = encoded_size(SHARED) + encoded_size(BUILD);
-static ENCODED: [u8; SHARED_SIZE] = {
+pub(super) const SHARED_SIZE: usize = encoded_size(SHARED) + encoded_size(BUILD);
+pub(super) const ENCODED: &[u8] = &{
     let mut bytes = [0; SHARED_SIZE];
     let mut out = Writer::over(&mut bytes);
     rows(&mut out, SHARED);
@@ -51,31 +51,32 @@ const fn rows(out: &mut Writer<'_>, rows: &[Row<'_>]) {
 /// The identity that a plugin states: name, version, and rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {
-    /// Rows of the crate itself, encoded: name, version, panic strategy, …
-    pub(super) own: &'static [u8],
-    /// Rows of the compiler, encoded: [`BUILD`].
-    pub(super) shared: &'static [u8],
-    /// Rows that a build script adds, each `key=value`, with `\x1f` between them: see
-    /// [`build_script`](crate::build_script).
-    pub(super) extra: Option<&'static str>,
+    /// Rows of the crate itself, encoded: name, version, and what a build script adds.
+    own: &'static [u8],
+    panic: &'static str,
+    debug_assertions: &'static str,
 }
 
 impl Identity {
     /// The rows of a crate, as [`export`](macro@crate::export) states them: encoded by the macro, each text with its length
-    /// before it (LEB128), a key and then its value.
-    pub const fn new(own: &'static [u8], extra: Option<&'static str>) -> Identity {
-        Identity { own, shared: &ENCODED, extra }
+    /// before it (LEB128), a key and then its value; and what only the compiler of the crate knows.
+    pub const fn new(own: &'static [u8], unwinds: bool, has_debug_assertions: bool) -> Identity {
+        Identity { own, panic: panic_row(unwinds), debug_assertions: assertions_row(has_debug_assertions) }
     }
 
-    /// All rows.
+    /// All rows: those of the compiler, and those of the crate.
     pub fn rows(&self) -> impl Iterator<Item = Row<'static>> {
-        let extra = self
-            .extra
-            .unwrap_or_default()
-            .split(char::from(super::note::SEPARATOR))
-            .filter_map(|line| line.split_once('='));
-        decoded(self.own).chain(decoded(self.shared)).chain(extra)
+        let compiled = [("panic", self.panic), ("debug-assertions", self.debug_assertions)];
+        decoded(ENCODED).chain(compiled).chain(decoded(self.own))
     }
+}
+
+pub(super) const fn panic_row(unwinds: bool) -> &'static str {
+    if unwinds { "unwind" } else { "abort" }
+}
+
+pub(super) const fn assertions_row(has_debug_assertions: bool) -> &'static str {
+    if has_debug_assertions { "on" } else { "off" }
 }
 
 /// Rows that the macro or this crate encoded.

@@ -3,7 +3,7 @@
 
 use super::build::Identity;
 use super::init::InitFunction;
-use super::note::{Export, Init};
+use super::note::Init;
 
 /// One item, as the attributes write it beside a function or a static.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +15,8 @@ pub struct Linked {
 /// What an item is, and where.
 #[derive(Clone, Copy, Debug)]
 pub enum LinkedItem {
-    /// An exported function or static.
-    Export(Export, *const ()),
+    /// An exported function or static: the description of its note, for [`read_note`](super::read_note), and its address.
+    Export(&'static [u8], *const ()),
     /// An init function.
     Init(Init, InitFunction),
 }
@@ -37,9 +37,9 @@ impl Linked {
     /// An exported item at `address`.
     ///
     /// # Safety
-    /// An item of the kind and the type that the row says is at `address`, for as long as the process lives.
-    pub const unsafe fn new(row: Export, address: *const ()) -> Linked {
-        Linked { item: LinkedItem::Export(row, address) }
+    /// An item of the kind and the type that the note says is at `address`, for as long as the process lives.
+    pub const unsafe fn new(desc: &'static [u8], address: *const ()) -> Linked {
+        Linked { item: LinkedItem::Export(desc, address) }
     }
 
     /// An init function.

@@ -1,5 +1,6 @@
 //! Descriptions read back from bytes that nobody vouches for: decoded, printed, compared.
 
+use super::bytes::hash_of;
 use super::types::{STATIC, Writer};
 use std::fmt;
 
@@ -274,9 +275,11 @@ pub struct Difference {
 impl Described {
     /// The fingerprint, as [`Type::fingerprint`](super::Type::fingerprint) makes it.
     pub fn fingerprint(&self) -> u128 {
-        let mut out = Writer::hashing();
+        let mut out = Writer::counting();
         self.put(&mut out);
-        out.hash
+        let mut bytes = vec![0; out.length];
+        self.put(&mut Writer::over(&mut bytes));
+        hash_of(&bytes)
     }
 
     fn put(&self, out: &mut Writer<'_>) {

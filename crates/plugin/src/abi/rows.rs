@@ -1,13 +1,15 @@
 //! The rows read back from the bytes of a file: total, whatever the bytes are.
 
-use super::note::{ExportKind, FORMAT, checksum, note_type};
+use super::build::{assertions_row, panic_row};
+use super::bytes::hash_of;
+use super::note::{ExportKind, FORMAT, checksum, flag, note_type};
 use super::owned::{Described, Reader, decode};
 use super::signature::parse_item;
 
 /// What one note says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowNote {
-    /// Who the plugin is: keys and values.
+    /// Who the plugin is, or how it was built: keys and values.
     Identity(Vec<(String, String)>),
     /// An exported item.
     Export(ExportRow),
@@ -57,7 +59,7 @@ pub struct Malformed(pub &'static str);
 pub fn read_note(kind: u32, desc: &[u8]) -> Result<RowNote, Malformed> {
     let (sum, body) = desc.split_first_chunk().ok_or(Malformed("plugin row: shorter than its checksum"))?;
     let sum = u32::from_le_bytes(*sum);
-    if sum != 0 && sum != checksum(body) {
+    if sum != 0 && sum != checksum(kind, desc) {
         return Err(Malformed("plugin row: its checksum is wrong"));
     }
     let (&format, bytes) = body.split_first().ok_or(Malformed("plugin row: without a format"))?;
@@ -69,6 +71,9 @@ pub fn read_note(kind: u32, desc: &[u8]) -> Result<RowNote, Malformed> {
         note_type::IDENTITY => {
             identity(&mut reader).map(RowNote::Identity).ok_or(Malformed("plugin row: an identity cut off"))
         }
+        note_type::BUILD => {
+            pairs(&mut reader).map(RowNote::Identity).ok_or(Malformed("plugin row: build facts cut off"))
+        }
         note_type::EXPORT => export(&mut reader).map(RowNote::Export),
         note_type::INIT => init(&mut reader).map(RowNote::Init).ok_or(Malformed("plugin row: an init row cut off")),
         _ => Err(Malformed("plugin row: of a type that this version does not know")),
@@ -76,6 +81,21 @@ pub fn read_note(kind: u32, desc: &[u8]) -> Result<RowNote, Malformed> {
 }
 
 fn identity(reader: &mut Reader<'_>) -> Option<Vec<(String, String)>> {
+    let flags = reader.byte()?;
+    if flags >> 4 != !flags & 0xf {
+        return None;
+    }
+    let mut rows = Vec::new();
+    if flags & flag::STATED != 0 {
+        rows.push(("panic".to_owned(), panic_row(flags & flag::UNWINDS != 0).to_owned()));
+        let assertions = assertions_row(flags & flag::DEBUG_ASSERTIONS != 0);
+        rows.push(("debug-assertions".to_owned(), assertions.to_owned()));
+    }
+    rows.extend(pairs(reader)?);
+    Some(rows)
+}
+
+fn pairs(reader: &mut Reader<'_>) -> Option<Vec<(String, String)>> {
     let mut rows = Vec::new();
     while !reader.bytes.is_empty() {
         rows.push((reader.c_text()?, reader.c_text()?));
@@ -96,11 +116,11 @@ fn export(reader: &mut Reader<'_>) -> Result<ExportRow, Malformed> {
     }
     let (stated, bytes) = reader.bytes.split_first_chunk().ok_or(cut)?;
     let fingerprint = u128::from_le_bytes(*stated);
-    let of = decode(bytes).ok_or(Malformed("plugin row: a description that cannot be read"))?;
     // Rows decide what a safe lookup hands out, so they are not believed where they can be checked.
-    if fingerprint != of.fingerprint() {
+    if fingerprint != hash_of(bytes) {
         return Err(Malformed("plugin row: a fingerprint that is not that of its description"));
     }
+    let of = decode(bytes).ok_or(Malformed("plugin row: a description that cannot be read"))?;
     Ok(ExportRow { is_function: kind == ExportKind::Function, name, symbol, fingerprint, of })
 }
 

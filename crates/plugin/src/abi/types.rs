@@ -1,5 +1,7 @@
 //! Types as constants: what a compiler made of a type, as a tree that can be hashed while compiling.
 
+use super::bytes::{Hash, copy};
+
 /// How far a type may travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -177,6 +179,9 @@ pub unsafe trait Typed: 'static {
     const NAME: &'static str;
     /// Its description.
     const TYPE: Type;
+    /// Its description as bytes.
+    #[doc(hidden)]
+    const ENCODED: Encoded = Encoded::new(&Self::TYPE);
 }
 
 /// A type whose layout is written down, so that it may pass between compilers: `#[derive(Stable)]`.
@@ -188,9 +193,14 @@ impl Type {
         Type { size: size_of::<T>(), align: align_of::<T>(), tier: Tier::Stable, shape: Shape::Scalar(name) }
     }
 
-    /// A reference to `to`; `wide` if it carries a length or a vtable.
+    /// Whether a reference to it carries a length or a vtable.
+    pub(super) const fn is_wide(&self) -> bool {
+        matches!(self.shape, Shape::Str | Shape::Slice(_) | Shape::Trait { .. })
+    }
+
+    /// A reference to `to`; wide if it carries a length or a vtable.
     pub const fn reference(mutable: bool, lifetime: u8, to: &'static Type) -> Type {
-        let wide = matches!(to.shape, Shape::Str | Shape::Slice(_) | Shape::Trait { .. });
+        let wide = to.is_wide();
         let words = if wide { 2 } else { 1 };
         Type {
             size: words * size_of::<usize>(),
@@ -282,148 +292,113 @@ const fn of_fields(fields: &[Field]) -> Tier {
     tier
 }
 
-/// The factor of PCG's generator of 128 bits: odd, and its bits are as many ones as zeros, in no order.
-const FACTOR: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645;
-const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-
-/// Both steps can be undone, so two hashes stay different whatever follows, if that is equal.
-const fn mix(hash: u128, word: u64) -> u128 {
-    let hash = (hash ^ word as u128).wrapping_mul(FACTOR);
-    hash ^ (hash >> 64)
-}
-
-/// Hashes bytes, eight at a time; how many they are is not hashed.
-const fn mix_bytes(mut hash: u128, bytes: &[u8]) -> u128 {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut at = 0;
-    while at < words.len() {
-        hash = mix(hash, u64::from_le_bytes(words[at]));
-        at += 1;
-    }
-    if rest.is_empty() {
-        return hash;
-    }
-    let (mut tail, mut at) = (0, rest.len());
-    while at > 0 {
-        at -= 1;
-        tail = tail << 8 | rest[at] as u64;
-    }
-    mix(hash, tail)
-}
-
-/// A checksum of 32 bits, which is not 0. Without calls in the loop: the compiler interprets it.
-pub(super) const fn sum_of(bytes: &[u8]) -> u32 {
-    let (words, rest) = bytes.as_chunks::<4>();
-    let mut sum = bytes.len() as u64;
-    let mut at = 0;
-    while at < words.len() {
-        let word = words[at];
-        let word = word[0] as u64 | (word[1] as u64) << 8 | (word[2] as u64) << 16 | (word[3] as u64) << 24;
-        sum = ((sum ^ word) * 0x85eb_ca6b) % 0xffff_fffb;
-        at += 1;
-    }
-    let mut at = 0;
-    while at < rest.len() {
-        sum = ((sum ^ rest[at] as u64) * 0x85eb_ca6b) % 0xffff_fffb;
-        at += 1;
-    }
-    if sum == 0 { 1 } else { sum as u32 }
-}
-
-/// Takes a description part by part: counts its bytes, and keeps or hashes them. The compiler interprets this for each
-/// exported item, so it does no more than it is asked for, and nothing byte by byte. The bytes are the description's
-/// grammar:
+/// Takes a description part by part: counts its bytes, and keeps those that there is room for, from the one at `skipped`
+/// on. They are the description's grammar:
 ///
 /// ```text
 /// type    = tag:u8 tier:u8 size:number align:number …   by tag, in the order of the fields of `Shape`
 /// number  = unsigned LEB128          text = number bytes          list = number items
 /// ```
-///
-/// The hash is over its parts: each number is a word (three, from 2^63 on), each text its length and then eight bytes a
-/// word. What follows a part is told by the parts before it, so no two descriptions have the same words.
 pub(super) struct Writer<'a> {
-    pub(super) hash: u128,
     pub(super) length: usize,
+    skipped: usize,
     bytes: &'a mut [u8],
-    hashes: bool,
 }
 
 impl Writer<'_> {
     /// Counts only.
     pub(super) const fn counting() -> Writer<'static> {
-        Writer { hash: 0, length: 0, bytes: &mut [], hashes: false }
-    }
-
-    /// Hashes.
-    pub(super) const fn hashing() -> Writer<'static> {
-        Writer { hash: BASIS, length: 0, bytes: &mut [], hashes: true }
+        Writer { length: 0, skipped: 0, bytes: &mut [] }
     }
 
     /// Keeps the bytes that there is room for.
     pub(super) const fn over(bytes: &mut [u8]) -> Writer<'_> {
-        Writer { hash: 0, length: 0, bytes, hashes: false }
-    }
-
-    /// Hashes from here on.
-    pub(super) const fn begin_hash(&mut self) {
-        self.hash = BASIS;
-        self.hashes = true;
-    }
-
-    /// Keeps the hash at `at`, over 16 bytes that were kept before.
-    pub(super) const fn put_hash(&mut self, at: usize) {
-        if let Some((_, place)) = self.bytes.split_at_mut_checked(at)
-            && let Some((place, _)) = place.split_at_mut_checked(16)
-        {
-            place.copy_from_slice(&self.hash.to_le_bytes());
-        }
+        Writer { length: 0, skipped: 0, bytes }
     }
 
     pub(super) const fn byte(&mut self, byte: u8) {
-        if self.hashes {
-            self.hash = mix(self.hash, byte as u64);
-        }
-        self.keep(byte);
-    }
-
-    const fn keep(&mut self, byte: u8) {
-        if self.length < self.bytes.len() {
-            self.bytes[self.length] = byte;
+        if self.length >= self.skipped && self.length - self.skipped < self.bytes.len() {
+            self.bytes[self.length - self.skipped] = byte;
         }
         self.length += 1;
     }
 
     pub(super) const fn raw(&mut self, bytes: &[u8]) {
-        if self.hashes {
-            self.hash = mix_bytes(self.hash, bytes);
+        self.first(bytes, bytes.len());
+    }
+
+    /// The first `size` of the bytes.
+    const fn first(&mut self, mut bytes: &[u8], size: usize) {
+        let at = self.length;
+        self.length += size;
+        if self.skipped == 0 && size > 0 && size <= self.bytes.len() && at <= self.bytes.len() - size {
+            return copy(bytes, self.bytes, at, size);
         }
-        if let Some((_, room)) = self.bytes.split_at_mut_checked(self.length)
-            && let Some((room, _)) = room.split_at_mut_checked(bytes.len())
-        {
-            room.copy_from_slice(bytes);
+        if self.length < self.skipped {
+            return;
         }
-        self.length += bytes.len();
+        bytes = bytes.split_at(size).0;
+        if at < self.skipped {
+            bytes = bytes.split_at(self.skipped - at).1;
+        }
+        if let Some((_, room)) = self.bytes.split_at_mut_checked(self.length - bytes.len() - self.skipped) {
+            let size = if bytes.len() < room.len() { bytes.len() } else { room.len() };
+            room.split_at_mut(size).0.copy_from_slice(bytes.split_at(size).0);
+        }
     }
 
     pub(super) const fn number(&mut self, mut number: u128) {
-        if self.hashes {
-            // Only a discriminant may be that large; no other number is the word that announces it.
-            if number >> 63 != 0 {
-                self.hash = mix(self.hash, u64::MAX);
-                self.hash = mix(self.hash, (number >> 64) as u64);
-            }
-            self.hash = mix(self.hash, number as u64);
-        }
         while number >= 0x80 {
-            self.keep(number as u8 | 0x80);
+            self.byte(number as u8 | 0x80);
             number >>= 7;
         }
-        self.keep(number as u8);
+        self.byte(number as u8);
     }
 
     pub(super) const fn text(&mut self, text: &str) {
         self.number(text.len() as u128);
         self.raw(text.as_bytes());
+    }
+
+    /// The description of a function pointer, up to that of its first argument.
+    pub(super) const fn function(&mut self, tier: Tier, abi: &str, is_unsafe: bool, arguments: usize) {
+        let (size, align) = (size_of::<usize>() as u8, align_of::<usize>() as u8);
+        // No name of a calling convention is as long as 128 bytes.
+        self.raw(&[Shape::FUNCTION, tier as u8, size, align, abi.len() as u8]);
+        self.raw(abi.as_bytes());
+        self.byte(is_unsafe as u8);
+        self.number(arguments as u128);
+    }
+
+    /// The description of a reference, up to that of what it refers to.
+    pub(super) const fn reference(&mut self, of: &Type, mutable: bool, lifetime: u8) {
+        self.raw(&[Shape::REFERENCE, of.tier as u8, of.size as u8, of.align as u8, mutable as u8, lifetime]);
+    }
+
+    /// The description of any other type, up to those of its parts.
+    pub(super) const fn begin(&mut self, described: &Type) {
+        self.byte(described.shape.tag());
+        self.byte(described.tier as u8);
+        self.number(described.size as u128);
+        self.number(described.align as u128);
+        match described.shape {
+            Shape::Scalar(name) | Shape::Generic { name, .. } | Shape::Trait { name, .. } => self.text(name),
+            Shape::Pointer { mutable, to } => {
+                self.byte(mutable as u8);
+                self.text(to);
+            }
+            Shape::Array { length, .. } => self.number(length as u128),
+            Shape::Struct { name, repr, .. } | Shape::Enum { name, repr, .. } => {
+                self.text(name);
+                self.byte(repr as u8);
+            }
+            Shape::Bound { lifetimes, .. } => {
+                self.number(lifetimes.len() as u128);
+                self.raw(lifetimes);
+            }
+            Shape::Str | Shape::Slice(_) | Shape::Tuple(_) => {}
+            Shape::Reference { .. } | Shape::Function { .. } => {}
+        }
     }
 
     const fn fields(&mut self, fields: &[Field]) {
@@ -437,8 +412,18 @@ impl Writer<'_> {
         }
     }
 
+    const fn variants(&mut self, variants: &[Variant]) {
+        self.number(variants.len() as u128);
+        let mut at = 0;
+        while at < variants.len() {
+            self.text(variants[at].name);
+            self.number(variants[at].discriminant as u128);
+            self.fields(variants[at].fields);
+            at += 1;
+        }
+    }
+
     const fn types(&mut self, types: &[&Type]) {
-        self.number(types.len() as u128);
         let mut at = 0;
         while at < types.len() {
             self.put(types[at]);
@@ -447,73 +432,40 @@ impl Writer<'_> {
     }
 
     pub(super) const fn put(&mut self, described: &Type) {
-        self.byte(described.shape.tag());
-        self.byte(described.tier as u8);
-        self.number(described.size as u128);
-        self.number(described.align as u128);
+        if let Shape::Function { abi, is_unsafe, arguments, result } = described.shape {
+            self.function(described.tier, abi, is_unsafe, arguments.len());
+            self.types(arguments);
+            return self.put(result);
+        }
+        if let Shape::Reference { mutable, lifetime, to } = described.shape {
+            self.reference(described, mutable, lifetime);
+            return self.put(to);
+        }
+        self.begin(described);
         match described.shape {
-            Shape::Scalar(name) => self.text(name),
-            Shape::Reference { mutable, lifetime, to } => {
-                self.byte(mutable as u8);
-                self.byte(lifetime);
-                self.put(to);
-            }
-            Shape::Pointer { mutable, to } => {
-                self.byte(mutable as u8);
-                self.text(to);
-            }
-            Shape::Str => {}
-            Shape::Slice(of) => self.put(of),
-            Shape::Array { of, length } => {
-                self.number(length as u128);
-                self.put(of);
-            }
-            Shape::Tuple(fields) => self.fields(fields),
-            Shape::Struct { name, repr, fields } => {
-                self.text(name);
-                self.byte(repr as u8);
+            Shape::Slice(of) | Shape::Array { of, .. } | Shape::Bound { of, .. } => self.put(of),
+            Shape::Tuple(fields) | Shape::Struct { fields, .. } | Shape::Trait { methods: fields, .. } => {
                 self.fields(fields);
             }
-            Shape::Enum { name, repr, variants } => {
-                self.text(name);
-                self.byte(repr as u8);
-                self.number(variants.len() as u128);
-                let mut at = 0;
-                while at < variants.len() {
-                    self.text(variants[at].name);
-                    self.number(variants[at].discriminant as u128);
-                    self.fields(variants[at].fields);
-                    at += 1;
-                }
-            }
-            Shape::Generic { name, arguments } => {
-                self.text(name);
+            Shape::Enum { variants, .. } => self.variants(variants),
+            Shape::Generic { arguments, .. } => {
+                self.number(arguments.len() as u128);
                 self.types(arguments);
             }
-            Shape::Function { abi, is_unsafe, arguments, result } => {
-                self.text(abi);
-                self.byte(is_unsafe as u8);
-                self.types(arguments);
-                self.put(result);
-            }
-            Shape::Bound { lifetimes, of } => {
-                self.number(lifetimes.len() as u128);
-                self.raw(lifetimes);
-                self.put(of);
-            }
-            Shape::Trait { name, methods } => {
-                self.text(name);
-                self.fields(methods);
-            }
+            Shape::Scalar(_) | Shape::Pointer { .. } | Shape::Str => {}
+            Shape::Reference { .. } | Shape::Function { .. } => {}
         }
     }
 }
 
 impl Shape {
+    const REFERENCE: u8 = 2;
+    const FUNCTION: u8 = 11;
+
     const fn tag(&self) -> u8 {
         match self {
             Shape::Scalar(_) => 1,
-            Shape::Reference { .. } => 2,
+            Shape::Reference { .. } => Shape::REFERENCE,
             Shape::Pointer { .. } => 3,
             Shape::Str => 4,
             Shape::Slice(_) => 5,
@@ -522,9 +474,38 @@ impl Shape {
             Shape::Struct { .. } => 8,
             Shape::Enum { .. } => 9,
             Shape::Generic { .. } => 10,
-            Shape::Function { .. } => 11,
+            Shape::Function { .. } => Shape::FUNCTION,
             Shape::Bound { .. } => 12,
             Shape::Trait { .. } => 13,
+        }
+    }
+}
+
+/// Longer descriptions are not kept while compiling, but written where they are asked for.
+pub(super) const KEPT: usize = 2048;
+
+/// The description of a type as bytes, as far as they are kept: a constant that the compiler makes once for each type,
+/// whatever how many items name it.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded {
+    pub(super) of: &'static Type,
+    length: usize,
+    bytes: [u8; KEPT],
+}
+
+impl Encoded {
+    /// The description of a type.
+    pub const fn new(of: &'static Type) -> Encoded {
+        let mut bytes = [0; KEPT];
+        let mut out = Writer::over(&mut bytes);
+        out.put(of);
+        Encoded { of, length: out.length, bytes }
+    }
+
+    pub(super) const fn write(&self, out: &mut Writer<'_>) {
+        match self.length <= KEPT {
+            true => out.first(&self.bytes, self.length),
+            false => out.put(self.of),
         }
     }
 }
@@ -532,9 +513,20 @@ impl Shape {
 impl Type {
     /// The fingerprint: a hash of 128 bits over the whole description. A guard against mistakes, not against forgery.
     pub const fn fingerprint(&self) -> u128 {
-        let mut writer = Writer::hashing();
-        writer.put(self);
-        writer.hash
+        let mut hash = Hash::BASIS;
+        let mut skipped = 0;
+        // A constant has no memory but what it states beforehand: a long description is written again for each part.
+        loop {
+            let mut bytes = [0; KEPT];
+            let mut out = Writer { length: 0, skipped, bytes: &mut bytes };
+            out.put(self);
+            let length = out.length;
+            if length - skipped <= KEPT {
+                return hash.part(&bytes, 0, length - skipped).end(length);
+            }
+            hash = hash.part(&bytes, 0, KEPT);
+            skipped += KEPT;
+        }
     }
 
     /// How many bytes its description takes.
