@@ -335,8 +335,8 @@ impl Drop for Frames {
 
 /// Whether the section is too large to check whole, and its index leads to a last record that the end follows.
 fn is_large_and_ends(header: &Header, index: View<'_>, section: View<'_>) -> bool {
-    let last = header.last_fde(index).and_then(|last| last.checked_sub(section.at));
-    last.is_some_and(|last| last > WALK_WHOLE && is_last(section, last))
+    let mut last = header.last_fdes(index).filter_map(|last| last.checked_sub(section.at));
+    last.any(|last| last > WALK_WHOLE && is_last(section, last))
 }
 
 /// Frames that may be registered.

@@ -91,12 +91,15 @@ impl Header {
         Some(header)
     }
 
-    /// Address of the last FDE in memory: the table is sorted by code, so this reads all of it.
-    pub(super) fn last_fde(&self, view: View<'_>) -> Option<u64> {
-        let table = Bytes(view.bytes).slice(self.table?, self.fdes? * 8)?;
-        let fde = |row: &[u8]| row.last_chunk().map(|&bytes| i32::from_le_bytes(bytes));
-        let last = table.chunks_exact(8).filter_map(fde).max()?;
-        Some(view.at.wrapping_add(last as u64))
+    /// Addresses of FDEs of which one most likely is the last one in memory. The table is sorted by code, and so are most
+    /// sections; the linker's own code comes first there and last here. To be sure, all of it has to be read at the end.
+    pub(super) fn last_fdes(&self, view: View<'_>) -> impl Iterator<Item = u64> {
+        let table = self.table.zip(self.fdes).and_then(|(at, fdes)| Bytes(view.bytes).slice(at, fdes * 8));
+        let rows: &[[u8; 8]] = table.map_or(&[], |table| table.as_chunks().0);
+        let fde = |[.., a, b, c, d]: &[u8; 8]| i32::from_le_bytes([*a, *b, *c, *d]);
+        let likely = [rows.last(), rows.first()].into_iter().flatten().map(fde);
+        let last = std::iter::once_with(move || rows.iter().map(fde).max());
+        likely.chain(last.flatten()).map(move |fde| view.at.wrapping_add(fde as u64))
     }
 }
 
@@ -475,9 +478,10 @@ mod tests {
         let view = View { bytes: &header, at: AT };
         let parsed = Header::parse(view).unwrap();
         assert_eq!(parsed, Header { section: AT + 0x20, fdes: Some(3), table: Some(12) });
-        assert_eq!(parsed.last_fde(view), Some(AT + 0x80));
+        // The two that are likely, and the one.
+        assert_eq!(parsed.last_fdes(view).collect::<Vec<_>>(), [0x60, 0x40, 0x80].map(|at| AT + at));
         let cut = View { bytes: &header[..35], at: AT };
-        assert_eq!(Header::parse(cut).unwrap().last_fde(cut), None);
+        assert_eq!(Header::parse(cut).unwrap().last_fdes(cut).count(), 0);
         let bare = View { bytes: &[1, 0x1b, OMIT, OMIT, 0x1c, 0, 0, 0], at: AT };
         assert_eq!(Header::parse(bare), Some(Header { section: AT + 0x20, fdes: None, table: None }));
         for (at, byte) in [(0, 2), (1, OMIT), (1, 0x4b), (1, 0x9b), (2, 0x01)] {
