@@ -12,7 +12,7 @@ use crate::plugin;
 use crate::registry::turns::{Blocked, Patience};
 use crate::registry::{ClaimError, Instance, Member, NeedRef, REGISTRY, Snapshot};
 use crate::runtime::host::{self, HostImages};
-use crate::runtime::{counted, image, replace, stubs};
+use crate::runtime::{counted, image, replace, sections, stubs};
 use crate::search::{SearchOptions, parse_library_path};
 use crate::source::Source;
 use crate::stage::{Group, Mapped};
@@ -513,6 +513,9 @@ fn prepare(host: &HostImages) {
     if !DONE.load(Ordering::Acquire) {
         host::arm_finalizers();
         image::adopt_get_addr(host);
+        if cfg!(target_vendor = "apple") {
+            sections::arm(host);
+        }
         DONE.store(true, Ordering::Release);
     }
 }

@@ -5,12 +5,13 @@
 
 use super::frames::{Frames, RunRange, Unwinder, UnwinderKind};
 use super::host::{HostImage, HostImages};
+use super::sections;
 use super::tls::ModuleTls;
 use crate::addr::{RunAddr, VmAddr, VmRange};
 use crate::error::{ErrorKind, Place};
 use crate::link::{ImageBytes, LinkedModule};
 use crate::memory::{HostMemory, Memory};
-use crate::plan::{FrameTable, LoadPlan, Query, Symbols};
+use crate::plan::{FrameTable, LoadPlan, Machine, Query, Symbols, UnwindTables};
 use crate::registry::Instance;
 use std::any::Any;
 use std::sync::Arc;
@@ -35,7 +36,14 @@ pub(crate) fn register_frames(
     unwinders: &[Unwinder],
     whole: bool,
 ) -> Result<Option<Frames>, ErrorKind> {
-    if let Some(table) = module.plan.frames(file)? {
+    let plan = &module.plan;
+    if plan.is_two_level() && sections::asked() {
+        return Ok(None);
+    }
+    if plan.machine == Machine::Aarch64 && plan.unwind_tables != UnwindTables::default() {
+        return Err(ErrorKind::unsupported("unwind tables of arm64 images where the unwinder does not ask for them"));
+    }
+    if let Some(table) = plan.frames(file)? {
         let table = placed(table, &module.plan, memory)?;
         // SAFETY: the records were written by the front end and speak of this memory, which outlives the registration;
         // the unwinders' functions were looked up by their names.

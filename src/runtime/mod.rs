@@ -27,6 +27,8 @@ pub(crate) mod image;
 mod native;
 pub(crate) mod process;
 pub(crate) mod replace;
+#[cfg_attr(not(target_vendor = "apple"), allow(dead_code, reason = "the unwinders of other systems do not ask"))]
+pub(crate) mod sections;
 pub(crate) mod stubs;
 #[cfg_attr(not(all(target_arch = "x86_64", not(target_vendor = "apple"))), allow(dead_code, unused_imports))]
 pub(crate) mod tls;

@@ -82,7 +82,7 @@ const LIMIT: usize = POSITION as usize;
 const LARGEST: u64 = 1 << 30;
 
 /// Whether objects with thread-locals can be loaded on this architecture.
-const SUPPORTED: bool = cfg!(all(target_arch = "x86_64", not(target_vendor = "apple")));
+const SUPPORTED: bool = cfg!(any(target_arch = "x86_64", all(target_arch = "aarch64", target_vendor = "apple")));
 
 /// The thread-locals of one loaded module, from registration to drop.
 #[derive(Debug)]
@@ -230,7 +230,7 @@ struct TlsIndex {
 
 /// What loaded objects call. GCC before 4.9 called `__tls_get_addr` with the stack off by 8 (GCC bug 58066), and
 /// Rust code may use aligned vector stores, so the stack is aligned here.
-#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+#[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn entry(index: *const TlsIndex) -> *mut u8 {
     std::arch::naked_asm!(
@@ -249,7 +249,7 @@ unsafe extern "C" fn entry(index: *const TlsIndex) -> *mut u8 {
         resolve = sym resolve,
     )
 }
-#[cfg(not(all(target_arch = "x86_64", not(target_vendor = "apple"))))]
+#[cfg(not(target_arch = "x86_64"))]
 use resolve as entry;
 
 type GetAddr = unsafe extern "C" fn(*const TlsIndex) -> *mut u8;

@@ -13,18 +13,29 @@
 //!   (`xsave`), before any compiled code runs.
 //! - [`undefined`]: a weak variable that nobody defines has the address 0 (plus what is added to it).
 //!
+//! On macOS there are no such descriptors, but [`dynamic`] is most of what the function of its thread-local variables does
+//! (`variable.rs`): there it returns the address itself, as no thread pointer is added.
+//!
 //! **Invariant.** What a dynamic descriptor points to lives as long as the [`Descriptors`] of the image that it is in.
 //! [`STATE`] is set before the first dynamic descriptor is made.
 
-#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+#[cfg(all(target_arch = "aarch64", target_vendor = "apple"))]
+mod aarch64;
+#[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+#[cfg(all(target_arch = "aarch64", target_vendor = "apple"))]
+pub(super) use aarch64::variable;
+#[cfg(all(target_arch = "aarch64", target_vendor = "apple"))]
+use aarch64::word;
+#[cfg(target_arch = "x86_64")]
 pub(super) use x86_64::dynamic;
-#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+#[cfg(all(target_arch = "x86_64", target_vendor = "apple"))]
+use x86_64::word;
+#[cfg(target_arch = "x86_64")]
 use x86_64::{fixed, saved_registers, undefined};
 
-use super::{THREAD, Thread, TlsIndex, thread_pointer};
+use super::{Thread, TlsIndex};
 use crate::error::ErrorKind;
 use crate::relocate::ThreadLocals;
 use crate::runtime::host::HostImages;
@@ -46,7 +57,7 @@ impl Descriptors {
         offset: u64,
         host: &HostImages,
     ) -> Result<Option<[u64; 2]>, ErrorKind> {
-        if !super::SUPPORTED {
+        if !cfg!(all(target_arch = "x86_64", not(target_vendor = "apple"))) {
             return Err(ErrorKind::unsupported("thread-local descriptors (TLSDESC) on this architecture"));
         }
         let words = |function: unsafe extern "C" fn(), argument| Some([function as *const () as u64, argument]);
@@ -67,7 +78,8 @@ impl Descriptors {
 /// What [`dynamic`] has to know of this process and its processor.
 #[repr(C)]
 struct State {
-    /// From the thread pointer to [`THREAD`] in every thread; 0 where that differs from thread to thread.
+    /// Where every thread has the pointer to its state: from the thread pointer to [`THREAD`](super::THREAD), or on macOS from
+    /// where the values of its keys begin. 0 where that is not known, or differs from thread to thread.
     thread: AtomicI64,
     /// Bytes that the processor needs to save the registers, a multiple of 64.
     size: AtomicU64,
@@ -84,9 +96,7 @@ pub(crate) fn prepare(host: &HostImages) {
     if DONE.load(Ordering::Acquire) {
         return;
     }
-    let here = THREAD.with(|thread| thread.as_ptr().addr() as u64);
-    let offset = here.wrapping_sub(thread_pointer()) as i64;
-    if host.has_static(offset, size_of::<*mut Thread>() as u64) {
+    if let Some(offset) = place_of_thread(host) {
         STATE.thread.store(offset, Ordering::Relaxed);
     }
     let (mask, size) = saved_registers();
@@ -95,8 +105,24 @@ pub(crate) fn prepare(host: &HostImages) {
     DONE.store(true, Ordering::Release);
 }
 
+#[cfg(not(target_vendor = "apple"))]
+fn place_of_thread(host: &HostImages) -> Option<i64> {
+    let here = super::THREAD.with(|thread| thread.as_ptr().addr() as u64);
+    let offset = here.wrapping_sub(super::thread_pointer()) as i64;
+    host.has_static(offset, size_of::<*mut Thread>() as u64).then_some(offset)
+}
+
+/// The value of the key under which a thread has its state: in an array, as dyld reads its own. Whether that is so is
+/// tried: this thread's state has to be there.
+#[cfg(target_vendor = "apple")]
+fn place_of_thread(_host: &HostImages) -> Option<i64> {
+    let offset = super::exit_key().ok()?.checked_mul(8)?;
+    let thread = Thread::current()?;
+    (word(offset) == thread.addr() as u64).then_some(offset as i64)
+}
+
 /// Where there is no support, [`Descriptors::make`] refuses before it asks for these.
-#[cfg(not(all(target_arch = "x86_64", not(target_vendor = "apple"))))]
+#[cfg(not(target_arch = "x86_64"))]
 mod absent {
     pub(super) unsafe extern "C" fn fixed() {}
     pub(super) unsafe extern "C" fn undefined() {}
@@ -105,5 +131,5 @@ mod absent {
         (0, 0)
     }
 }
-#[cfg(not(all(target_arch = "x86_64", not(target_vendor = "apple"))))]
+#[cfg(not(target_arch = "x86_64"))]
 use absent::{dynamic, fixed, saved_registers, undefined};

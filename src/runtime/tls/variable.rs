@@ -1,6 +1,6 @@
 //! Thread-local variables as images for macOS use them: a descriptor of three words, { function, key, offset }. Code calls
-//! the function with the descriptor's address in `rdi` and gets the variable's address in `rax`; *every* other register
-//! keeps its value (`tlv_get_addr` of dyld's `threadLocalHelpers.s`).
+//! the function with the descriptor's address in `rdi` and gets the variable's address in `rax`, or both in `x0` on arm64;
+//! *every* other register keeps its value (`tlv_get_addr` of dyld's `threadLocalHelpers.s`).
 //!
 //! A loaded image's descriptors hold our function, and as key its id: key and offset are then what `__tls_get_addr`
 //! takes, so the rest is what [`super::descriptor`] does for ELF.
@@ -28,8 +28,22 @@ pub(crate) unsafe fn variable(descriptor: RunAddr) -> RunAddr {
     RunAddr(unsafe { super::resolve(&raw const index) } as u64)
 }
 
-/// [`super::descriptor::dynamic`] wants in `rax` where a pointer to module id and offset is, less eight.
+/// What [`super::descriptor::dynamic`] returns becomes an address: on macOS it is one.
 #[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+macro_rules! address {
+    () => {
+        "add rax, fs:0"
+    };
+}
+#[cfg(all(target_arch = "x86_64", target_vendor = "apple"))]
+macro_rules! address {
+    () => {
+        ""
+    };
+}
+
+/// [`super::descriptor::dynamic`] wants in `rax` where a pointer to module id and offset is, less eight.
+#[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn entry() {
     std::arch::naked_asm!(
@@ -39,7 +53,7 @@ unsafe extern "C" fn entry() {
         ".cfi_adjust_cfa_offset 8",
         "lea rax, [rsp - 8]",
         "call {dynamic}",
-        "add rax, fs:0",
+        address!(),
         "lea rsp, [rsp + 8]",
         ".cfi_adjust_cfa_offset -8",
         "ret",
@@ -47,5 +61,7 @@ unsafe extern "C" fn entry() {
         dynamic = sym super::descriptor::dynamic,
     )
 }
-#[cfg(not(all(target_arch = "x86_64", not(target_vendor = "apple"))))]
+#[cfg(all(target_arch = "aarch64", target_vendor = "apple"))]
+use super::descriptor::variable as entry;
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_vendor = "apple"))))]
 unsafe extern "C" fn entry() {}

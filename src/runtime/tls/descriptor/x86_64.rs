@@ -7,6 +7,39 @@ use super::super::{POSITION, Slot, Thread, TlsIndex, Vector, resolve};
 use super::{STATE, State};
 use std::mem::offset_of;
 
+/// A word of the thread, in `rdx`, and how an address becomes an offset from the thread pointer. macOS has no such pointer
+/// that code adds, and in the place of the words those of keys.
+#[cfg(not(target_vendor = "apple"))]
+macro_rules! thread {
+    (word) => {
+        "mov rdx, fs:[rdx]"
+    };
+    (offset) => {
+        "sub rax, fs:0"
+    };
+}
+#[cfg(target_vendor = "apple")]
+macro_rules! thread {
+    (word) => {
+        "mov rdx, gs:[rdx]"
+    };
+    (offset) => {
+        ""
+    };
+}
+
+/// The thread's word at `offset` from where those of its keys begin.
+#[cfg(target_vendor = "apple")]
+pub(super) fn word(offset: u64) -> u64 {
+    let word: u64;
+    // SAFETY: the segment holds the thread's values of keys, which dyld's own function reads in just this way; `offset` is
+    // that of a key that exists.
+    unsafe {
+        std::arch::asm!("mov {0}, gs:[{1}]", out(reg) word, in(reg) offset, options(nostack, preserves_flags, readonly));
+    }
+    word
+}
+
 /// Which registers the processor can save, and the bytes that takes (Intel SDM vol. 1, §13.2 to §13.4).
 pub(super) fn saved_registers() -> (u64, u64) {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
@@ -39,7 +72,7 @@ pub(super) unsafe extern "C" fn fixed() {
 /// The argument is the address.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn undefined() {
-    std::arch::naked_asm!(".cfi_startproc", "mov rax, [rax + 8]", "sub rax, fs:0", "ret", ".cfi_endproc")
+    std::arch::naked_asm!(".cfi_startproc", "mov rax, [rax + 8]", thread!(offset), "ret", ".cfi_endproc")
 }
 
 /// The argument points to module id and offset. The fast path is that of [`resolve`].
@@ -55,7 +88,7 @@ pub(in crate::runtime::tls) unsafe extern "C" fn dynamic() {
         "mov rdx, [rip + {state} + {thread}]",
         "test rdx, rdx",
         "je 2f",
-        "mov rdx, fs:[rdx]", // the thread's state
+        thread!(word), // the thread's state
         "test rdx, rdx",
         "je 2f",
         "mov rcx, [rax + {module}]",
@@ -70,7 +103,7 @@ pub(in crate::runtime::tls) unsafe extern "C" fn dynamic() {
         "jne 2f",
         "mov rax, [rax + {offset}]",
         "add rax, [rcx + {block}]",
-        "sub rax, fs:0",
+        thread!(offset),
         "pop rdx",
         ".cfi_remember_state",
         ".cfi_adjust_cfa_offset -8",
@@ -152,7 +185,7 @@ unsafe extern "C" fn save_and_resolve() {
         "fxrstor64 [rsp]",
         "4:",
         "mov rax, rbx",
-        "sub rax, fs:0",
+        thread!(offset),
         "lea rsp, [rbp - 72]",
         "pop r11",
         "pop r10",
