@@ -21,7 +21,8 @@ readonly DEFAULT_TARGETS=(
     aarch64-unknown-linux-gnu
 )
 readonly RUST_PACKAGES=(rustc-web rust-web-src cargo-web rust-web-clippy)
-readonly LINK_PACKAGES=(file python3-venv gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+readonly LINK_PACKAGES=(file python3-venv)
+readonly LINK_PACKAGES_AARCH64_LINUX=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 readonly SYSROOT=/usr/lib/rustlib
 readonly WORK=${SIDELOAD_CROSS_DIR:-/var/cache/sideload-cross}
 export ZIG_VENV=${ZIG_VENV:-/opt/zig-venv}
@@ -134,6 +135,9 @@ main() {
     install_packages "${RUST_PACKAGES[@]}"
     if [[ $verb == build ]]; then
         install_packages "${LINK_PACKAGES[@]}"
+        for target in "${targets[@]}"; do
+            [[ $target != aarch64-unknown-linux-gnu ]] || install_packages "${LINK_PACKAGES_AARCH64_LINUX[@]}"
+        done
         install_zig
     fi
 

@@ -3,6 +3,8 @@
 # opens a library with ours, and uses every dependency of it, for each target.
 #
 #   scripts/cross-smoke.sh [TARGET...]
+#
+# What was built stays in CARGO_TARGET_DIR, if that is set.
 set -euo pipefail
 
 readonly DEFAULT_TARGETS=(
@@ -16,7 +18,7 @@ export ZIG_VENV=${ZIG_VENV:-/opt/zig-venv}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-readonly here work
+readonly here work output=${CARGO_TARGET_DIR:-$work/target}
 
 write_crate() {
     mkdir -p "$work/src"
@@ -75,7 +77,7 @@ zig_linker() {
 
 debian_cargo() {
     env -u RUSTUP_TOOLCHAIN PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc \
-        CARGO_TARGET_DIR="$work/target" SDKROOT="$SDKROOT" \
+        CARGO_TARGET_DIR="$output" SDKROOT="$SDKROOT" \
         /usr/bin/cargo "$@" --quiet --manifest-path "$work/Cargo.toml"
 }
 
@@ -87,7 +89,7 @@ smoke() {
     debian_cargo clippy --target "$target"
     export "$variable=$linker"
     debian_cargo build --target "$target"
-    file --brief "$work/target/$target/debug/smoke" | cut -c1-72
+    file --brief "$output/$target/debug/smoke" | cut -c1-72
     echo "cross-smoke: $target: linted and linked ($((SECONDS - start)) s)"
 }
 

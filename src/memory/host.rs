@@ -124,7 +124,12 @@ impl HostMemory {
         // SAFETY: `whole` was mapped writable just now, holds the region, and nothing refers to it yet.
         unsafe { std::ptr::copy_nonoverlapping(content.as_ptr(), at, content.len()) };
         self.pending.extend((region.prot != Prot::READ_WRITE).then_some((whole, region.prot)));
-        self.settle()
+        self.settle()?;
+        if region.prot.execute {
+            // SAFETY: `whole` was mapped just now, and holds the region.
+            unsafe { platform::code_was_written(at, content.len()) };
+        }
+        Ok(())
     }
 
     fn settle(&mut self) -> Result<(), ErrorKind> {

@@ -45,6 +45,17 @@ pub(crate) fn seal(_: &File) -> bool {
     false
 }
 
+/// What dyld's `ProgramVars` points to: this system has no such variables.
+pub(crate) fn program_variables() -> Option<[*const (); 5]> {
+    None
+}
+
+/// Code was written to memory. x86-64 notices by itself, and of other processors no code is run yet.
+///
+/// # Safety
+/// None here.
+pub(crate) unsafe fn code_was_written(_start: *const u8, _size: usize) {}
+
 /// A number that tells this thread from all others alive.
 pub(crate) fn thread_id() -> u64 {
     // SAFETY: pthread_self has no preconditions.

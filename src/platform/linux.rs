@@ -46,6 +46,17 @@ pub(crate) fn seal(file: &File) -> bool {
     gate::pass(Call::Seal).is_ok() && unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) == 0 }
 }
 
+/// What dyld's `ProgramVars` points to: this system has no such variables.
+pub(crate) fn program_variables() -> Option<[*const (); 5]> {
+    None
+}
+
+/// Code was written to memory. x86-64 notices by itself, and of other processors no code is run yet.
+///
+/// # Safety
+/// None here.
+pub(crate) unsafe fn code_was_written(_start: *const u8, _size: usize) {}
+
 /// A number that tells this thread from all others alive.
 #[cfg_attr(loom, allow(dead_code, reason = "the model checker has threads of its own"))]
 pub(crate) fn thread_id() -> u64 {

@@ -29,6 +29,32 @@ pub(crate) fn seal(_: &File) -> bool {
     false
 }
 
+/// What dyld's `ProgramVars` points to (`<crt_externs.h>`): the program's header, and where argc, argv, the environment and
+/// the program's name are kept.
+pub(crate) fn program_variables() -> Option<[*const (); 5]> {
+    unsafe extern "C" {
+        fn _NSGetMachExecuteHeader() -> *const ();
+        fn _NSGetArgc() -> *const ();
+        fn _NSGetArgv() -> *const ();
+        fn _NSGetEnviron() -> *const ();
+        fn _NSGetProgname() -> *const ();
+    }
+    // SAFETY: the functions have no preconditions, and return addresses that stay.
+    Some(unsafe { [_NSGetMachExecuteHeader(), _NSGetArgc(), _NSGetArgv(), _NSGetEnviron(), _NSGetProgname()] })
+}
+
+/// Code was written to memory: what the processor has cached of instructions there is of no use any more.
+///
+/// # Safety
+/// The range is mapped.
+pub(crate) unsafe fn code_was_written(start: *const u8, size: usize) {
+    unsafe extern "C" {
+        fn sys_icache_invalidate(start: *const u8, size: usize);
+    }
+    // SAFETY: mapped, says the caller; nothing there changes.
+    unsafe { sys_icache_invalidate(start, size) };
+}
+
 /// A number that tells this thread from all others alive.
 pub(crate) fn thread_id() -> u64 {
     // SAFETY: pthread_self has no preconditions.

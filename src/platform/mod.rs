@@ -39,7 +39,8 @@ pub(crate) use no_threads as threads;
 
 #[cfg_attr(loom, allow(unused_imports, reason = "the model checker has threads of its own"))]
 pub(crate) use system::{
-    NO_RESERVE, POPULATE, auxv, is_first_thread, register_signature, seal, sealable_file, thread_id,
+    NO_RESERVE, POPULATE, auxv, code_was_written, is_first_thread, program_variables, register_signature, seal,
+    sealable_file, thread_id,
 };
 
 /// What a kernel tells a new process, of which each system answers what it can.

@@ -8,6 +8,7 @@ use crate::addr::{RunAddr, VmAddr};
 use crate::error::ErrorKind;
 use crate::memory::HostMemory;
 use crate::plan::{Entries, EntryArray, EntryForm, LoadPlan};
+use crate::platform::program_variables;
 use crate::room;
 use crate::runtime::host::Arguments;
 use std::ffi::{c_char, c_int};
@@ -37,7 +38,7 @@ pub(crate) unsafe fn initializer(at: RunAddr, arguments: Arguments) {
     function(argc, argv, envp, APPLE.0.as_ptr(), ProgramVariables::of(arguments));
 }
 
-/// What the kernel of macOS says of a process beside its environment: nothing, here.
+/// What the kernel of macOS says of a process beside its environment. Only dyld is told, so it is nothing.
 struct Apple([*const c_char; 1]);
 static APPLE: Apple = Apple([std::ptr::null()]);
 // SAFETY: a null pointer that nobody changes.
@@ -46,7 +47,7 @@ unsafe impl Sync for Apple {}
 /// dyld's `ProgramVars`: where the program's variables are. An initialiser may keep the pointer.
 #[repr(C)]
 struct ProgramVariables {
-    /// The program's Mach-O header: it has none.
+    /// The program's Mach-O header, if it has one.
     header: *const (),
     argc: *const c_int,
     argv: *const *const *const c_char,
@@ -63,19 +64,34 @@ impl ProgramVariables {
         if !known.is_null() {
             return known;
         }
+        let made = match program_variables() {
+            Some([header, argc, argv, environment, name]) => ProgramVariables {
+                header,
+                argc: argc.cast(),
+                argv: argv.cast(),
+                environment: environment.cast(),
+                name: name.cast(),
+            },
+            None => ProgramVariables::made_of(arguments),
+        };
+        let made = Box::leak(Box::new(made));
+        match ONCE.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => made,
+            Err(other) => other,
+        }
+    }
+
+    /// Variables of our own, which nobody changes.
+    fn made_of(arguments: Arguments) -> ProgramVariables {
         let Arguments { argc, argv, envp } = arguments;
         // SAFETY: a program's first argument is its name; where there is none, the list ends.
         let name = if argv.is_null() { std::ptr::null() } else { unsafe { *argv } };
-        let made = Box::leak(Box::new(ProgramVariables {
+        ProgramVariables {
             header: std::ptr::null(),
             argc: Box::leak(Box::new(argc)),
             argv: Box::leak(Box::new(argv)),
             environment: Box::leak(Box::new(envp)),
             name: Box::leak(Box::new(name)),
-        }));
-        match ONCE.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => made,
-            Err(other) => other,
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::link::Definitions;
 use crate::macho::process::{Kind, Listing, MappedImage, Peek, Row, c_string};
 use crate::plan::{Export, Found, Near, Need, Query, Region, SearchPaths, TwoLevelSymbols};
 use crate::symbol::{HostId, Provider};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -108,7 +109,7 @@ impl HostImages {
         if !listing.is_current(peek, infos) {
             return None;
         }
-        let needs = (0..images.len()).map(|index| needs(&images, index)).collect();
+        let needs = needs(&images);
         Some(HostImages { images, needs, listing })
     }
 
@@ -168,15 +169,20 @@ impl HostImages {
     }
 }
 
-/// For each need of an image, who provides it: by the name that it has in the image, which is the other's install name or
-/// its path. An image that is absent, as it may be, is the image itself, so that ordinals still count.
-fn needs(images: &[Arc<HostImage>], index: usize) -> Vec<Provider> {
-    let is_it = |other: &Arc<HostImage>, name: &[u8]| other.soname.as_deref() == Some(name) || other.path == name;
-    let provider = |need: &Need| {
-        let found = images.iter().position(|other| is_it(other, &need.name)).unwrap_or(index);
-        Provider::Host(HostId(found as u16))
+/// For each image, who provides its needs: by the name that a need has, which is the other's install name or its path. An
+/// image that is absent, as it may be, is the image itself, so that ordinals still count.
+fn needs(images: &[Arc<HostImage>]) -> Vec<Vec<Provider>> {
+    let mut places: BTreeMap<&[u8], usize> = BTreeMap::new();
+    for (index, image) in images.iter().enumerate() {
+        for name in [Some(&image.path), image.soname.as_ref()].into_iter().flatten() {
+            places.entry(name).or_insert(index);
+        }
+    }
+    let place = |index: usize, need: &Need| places.get(&*need.name).copied().unwrap_or(index);
+    let of = |(index, image): (usize, &Arc<HostImage>)| {
+        image.asks().iter().map(|need| Provider::Host(HostId(place(index, need) as u16))).collect()
     };
-    images[index].image.needs.iter().map(provider).collect()
+    images.iter().enumerate().map(of).collect()
 }
 
 impl HostImage {

@@ -7,9 +7,12 @@ use std::process::{Command, Stdio};
 
 use crate::step::Step;
 
-/// The platforms `sideload` promises beyond the one it is tested on: each is linted only.
+/// The platforms `sideload` promises beyond the one it is tested on: each is linted.
 const CROSS_TARGETS: &[&str] =
     &["x86_64-unknown-freebsd", "aarch64-apple-darwin", "x86_64-apple-darwin", "aarch64-unknown-linux-gnu"];
+
+/// Those that are linked as well: what their systems lack, and what no assembler takes, shows only then.
+const LINKED_TARGETS: &[&str] = &["aarch64-apple-darwin", "x86_64-apple-darwin"];
 
 const FUZZ_TARGETS: &[&str] =
     &["plan", "link", "lookup", "macho_plan", "macho_chained", "macho_opcodes", "macho_exports", "macho_unwind"];
@@ -161,12 +164,21 @@ pub(crate) fn bless() -> Vec<Step> {
 }
 
 pub(crate) fn cross() -> Vec<Step> {
+    let mut link_setup = command("scripts/cross-setup.sh");
+    link_setup.arg("--link").args(LINKED_TARGETS);
     let mut setup = command("scripts/cross-setup.sh");
     setup.args(CROSS_TARGETS);
-    let mut steps = vec![Step::new("cross set-up", setup)];
+    let mut steps = vec![Step::new("cross link set-up", link_setup), Step::new("cross set-up", setup)];
     for target in CROSS_TARGETS {
         steps.push(Step::new(format!("lint {target}"), cross_lint(target)));
     }
+    let output = target_dir().join("cross");
+    let mut link = command("scripts/cross-smoke.sh");
+    link.args(LINKED_TARGETS).env("CARGO_TARGET_DIR", &output);
+    steps.push(Step::new("link", link));
+    let mut names = cargo("run --quiet --package xtask -- names");
+    names.args(LINKED_TARGETS.iter().map(|target| output.join(target).join("debug/deps")));
+    steps.push(Step::new("names of libdl", names));
     steps
 }
 

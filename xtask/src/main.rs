@@ -2,8 +2,10 @@
 //! run there.
 
 mod chores;
+mod names;
 mod step;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -30,10 +32,16 @@ enum Chore {
     Bless,
     /// Check the registry with every order of events (loom)
     Model,
-    /// Lint the library for the platforms that this machine cannot run
+    /// Lint the library for the platforms that this machine cannot run, and link a program that uses it for macOS
     ///
-    /// Installs a compiler with their standard libraries first (scripts/cross-setup.sh).
+    /// Installs a compiler with their standard libraries first, and zig as linker (scripts/cross-setup.sh).
     Cross,
+    /// Check that the library's object code for macOS has no name of libdl
+    #[command(hide = true)]
+    Names {
+        /// Where its rlib was built: the newest counts
+        folders: Vec<PathBuf>,
+    },
     /// Run the library's tests under AddressSanitizer; says so where there is no nightly toolchain
     Asan,
     /// Run each fuzz target for a while; crashes are kept in fuzz/artifacts
@@ -45,11 +53,22 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
-    let steps = match Arguments::parse().chore {
+    let chore = Arguments::parse().chore;
+    if let Chore::Names { folders } = &chore {
+        return match folders.iter().try_for_each(|folder| names::check(folder)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("xtask: {failure}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let steps = match chore {
         Chore::Ci { skip_cross } => chores::ci(skip_cross),
         Chore::Bless => chores::bless(),
         Chore::Model => chores::model(),
         Chore::Cross => chores::cross(),
+        Chore::Names { .. } => Vec::new(),
         Chore::Asan => chores::asan(),
         Chore::Fuzz { seconds } => chores::fuzz(seconds),
     };
