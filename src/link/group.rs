@@ -128,10 +128,10 @@ impl Collector<'_, '_> {
         }
     }
 
-    /// The image of a macOS process that has this install name or path, or of the system's libraries this last component.
-    /// No file is looked at: those of the system have none.
+    /// The image of a macOS process that has this full path or install name, or of the system's libraries this last
+    /// component. No file is looked at: those of the system have none. What `@rpath` and its kin stand for is found first.
     fn of_dyld(&self, name: &[u8]) -> Option<Provider> {
-        if !self.inventory.is_two_level() {
+        if !self.inventory.is_two_level() || name.starts_with(b"@") {
             return None;
         }
         let base = |path: &[u8]| path.rsplit(|&byte| byte == b'/').next() == Some(name);

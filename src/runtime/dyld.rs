@@ -195,8 +195,11 @@ impl HostImage {
         }
         let for_ever = image.in_cache || image.kind == Kind::Program;
         let mut copies = Vec::new();
-        let mut table = |vm: VmRange| {
+        let mut table = |vm: VmRange| -> &'static [u8] {
             let at = vm.start + image.bias();
+            if vm.size == 0 {
+                return &[];
+            }
             if for_ever {
                 // SAFETY: never unmapped nor written to (see the file's invariant).
                 return unsafe { borrow(at, vm.size) };

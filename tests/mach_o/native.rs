@@ -104,8 +104,16 @@ fn supplied(name: &[u8], _version: Option<&[u8]>) -> Option<RunAddr> {
 }
 
 fn open_in(images: &[Loaded], name: &[u8], file: Vec<u8>, replaced: &[&[u8]]) -> Result<LinkPlan, sideload::Error> {
-    let host = images.iter().map(Loaded::present).collect();
-    let inventory = Inventory { host, replaced, ..Inventory::default() };
+    open_with(Inventory { replaced, ..Inventory::default() }, images, name, file)
+}
+
+fn open_with<'a>(
+    inventory: Inventory<'a>,
+    images: &'a [Loaded],
+    name: &[u8],
+    file: Vec<u8>,
+) -> Result<LinkPlan, sideload::Error> {
+    let inventory = Inventory { host: images.iter().map(Loaded::present).collect(), ..inventory };
     let rules = Rules { max_span: 1 << 30, deep: false, stubs: false };
     let resolve: &dyn Resolve = &supplied;
     link(Root::Name(name), &inventory, &mut OneFile(file), Some(resolve), rules).map(|linked| linked.plan)
@@ -218,6 +226,27 @@ fn some_names_are_answered_in_the_systems_place() {
         let missing = open_in(&images, b"/opened.dylib", file, &[]).unwrap_err().to_string();
         assert!(missing.contains("__tlv_bootstrap"), "{missing}");
     }
+}
+
+#[test]
+fn functions_are_counted_where_the_host_has_them() {
+    let style = STYLES[0];
+    let file = fixture(&format!("reexport-{style}"));
+    let counted: &[&[u8]] = &[b"umbrella_own", b"dep_value"];
+    let inventory = || Inventory { counted, ..Inventory::default() };
+    let images = process(style, &["umbrella", "dep_base"]);
+    let plan = open_with(inventory(), &images, b"/opened.dylib", file.clone()).unwrap();
+    for (name, definition) in definitions(&plan, &file) {
+        let row = match definition {
+            Definition::Supplied(row) => Some(&plan.supplied[row as usize].name[..]),
+            _ => None,
+        };
+        assert_eq!(row, counted.iter().copied().find(|counted| *counted == &name.as_bytes()[1..]), "{name}");
+    }
+    // What it lacks is missing, not ours.
+    let images = process(style, &["umbrella"]);
+    let missing = open_with(inventory(), &images, b"/opened.dylib", file).unwrap_err().to_string();
+    assert!(missing.contains("_dep_value") && !missing.contains("_umbrella_own"), "{missing}");
 }
 
 #[test]

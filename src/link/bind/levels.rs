@@ -151,7 +151,10 @@ impl<'t> Linker<'t, '_> {
                         false => self.exported_along(images, next, other, left, &mut BTreeSet::new()),
                     }
                 }
-                Exported::Here { found, .. } => Ok(Some(self.used(provider, super::at(provider, &found, Class::Data)))),
+                Exported::Here { found, .. } => {
+                    let definition = super::at(provider, &found, Class::Data);
+                    Ok(Some(self.counted(provider, name, definition)))
+                }
             };
         }
         for (need, kind) in self.needs(images, provider) {
@@ -227,12 +230,20 @@ impl<'t> Linker<'t, '_> {
         self.inventory.is_two_level()
     }
 
-    /// What this library answers in place of the host's definition, where the host's is to be asked by name.
+    /// What this library answers in place of a host of this kind.
     fn in_its_place(&mut self, name: &[u8]) -> Option<Definition> {
-        let Inventory { replaced, counted, .. } = self.inventory;
         let c_name = darwin::c_name(name);
-        let ours = self.native() && (replaced.contains(&c_name) || counted.contains(&c_name));
+        let ours = self.native() && self.inventory.replaced.contains(&c_name);
         ours.then(|| self.supply(c_name, Supplier::Library))
+    }
+
+    /// A definition that is used; or what this library answers on the way to it, if it is the host's.
+    fn counted(&mut self, provider: Provider, name: &[u8], definition: Definition) -> Definition {
+        let c_name = darwin::c_name(name);
+        match provider {
+            Provider::Host(_) if self.inventory.counted.contains(&c_name) => self.supply(c_name, Supplier::Library),
+            _ => self.used(provider, definition),
+        }
     }
 
     /// The first definition of the host's images, in their order.
@@ -243,7 +254,7 @@ impl<'t> Linker<'t, '_> {
         for (at, _) in (0u16..).zip(&self.inventory.host).filter(|(_, image)| image.global) {
             let provider = Provider::Host(HostId(at));
             if let Some((_, definition)) = self.own_definition(images, provider, name)? {
-                return Ok(Some(self.used(provider, definition)));
+                return Ok(Some(self.counted(provider, name, definition)));
             }
         }
         Ok(None)
