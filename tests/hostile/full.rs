@@ -5,7 +5,7 @@
 //! destructors): those deaths are counted apart, and may be no more than the system loader's.
 
 use crate::support::{argument, say, text_argument};
-use crate::{HANG, Place};
+use crate::{HANG, Place, mach_o};
 use sideload::{Event, Loader};
 use std::fs;
 use std::panic::AssertUnwindSafe;
@@ -79,6 +79,7 @@ pub(crate) fn run() {
     let path = PathBuf::from(argument("OBJECT"));
     let [first, end] = ["FIRST", "END"].map(|name| text_argument(name).parse::<u64>().expect("a number"));
     let good = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let is_mach_o = sideload::macho::fat::is_mach_o(&good);
     let Some(hostile) = Hostile::of(good) else { return };
     let place = Place::beside(&path);
     let mark = Mark::shared();
@@ -86,7 +87,10 @@ pub(crate) fn run() {
         let copy = hostile.copy(number);
         fs::write(&place.path, &copy.bytes).expect("a folder of our own");
         say(format_args!("ours {}", in_a_fork(mark, number, &copy.faults, || open(&place.path, mark))));
-        say(format_args!("glibc {}", in_a_fork(mark, number, "", || open_by_glibc(&place.path, mark))));
+        // The system loader opens no images for macOS.
+        if !is_mach_o {
+            say(format_args!("glibc {}", in_a_fork(mark, number, "", || open_by_glibc(&place.path, mark))));
+        }
         fs::remove_file(&place.path).expect("written above");
     }
 }
@@ -94,7 +98,8 @@ pub(crate) fn run() {
 fn open(path: &Path, mark: &'static Mark) {
     let rest = AtomicU8::new(LOADING);
     let rest: &'static AtomicU8 = Box::leak(Box::new(rest));
-    let loader = Loader::new().observer(move |event| mark.see(event, rest.load(Ordering::Relaxed)));
+    let loader =
+        Loader::new().resolver(mach_o::supply).observer(move |event| mark.see(event, rest.load(Ordering::Relaxed)));
     // SAFETY: what its code does is what the parent wants to know.
     let opened = unsafe { loader.open(path) };
     let state = if opened.is_ok() { OPENED } else { REFUSED };

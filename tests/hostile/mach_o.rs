@@ -13,10 +13,18 @@ const ARCHES: &[&str] = &["x86_64", "arm64", "arm64e"];
 /// A span that is laid out in a buffer: no image of ours is as large.
 const SPAN: u64 = 4 << 20;
 
-/// Never called: nothing runs before the seal.
-extern "C" fn supplied() {}
+/// Whoever asks gets no answer.
+extern "C" fn supplied() -> usize {
+    0
+}
 
-/// Everything before code of the file would run. What Python modules import stands for all that their program supplies.
+/// What fixtures import from their host; and what Python modules import stands for all that their program supplies.
+pub(crate) fn supply(name: &[u8], _: Option<&[u8]>) -> Option<RunAddr> {
+    let ours = name == b"caller_supplied" || name.starts_with(b"Py") || name.starts_with(b"_Py");
+    ours.then_some(RunAddr(supplied as *const () as u64))
+}
+
+/// Everything before code of the file would run.
 pub(crate) fn until_sealed(path: &Path) -> Result<(), Error> {
     let bytes = fs::read(path).expect("written just now");
     for arch in ARCHES {
@@ -27,11 +35,7 @@ pub(crate) fn until_sealed(path: &Path) -> Result<(), Error> {
         drop(read);
     }
     drop(bytes);
-    let table = |name: &[u8], _: Option<&[u8]>| {
-        let ours = name == b"caller_supplied" || name.starts_with(b"Py") || name.starts_with(b"_Py");
-        ours.then_some(RunAddr(supplied as *const () as u64))
-    };
-    Loader::new().resolver(table).link(path)?.map()?.relocate()?.seal().map(drop)
+    Loader::new().resolver(supply).link(path)?.map()?.relocate()?.seal().map(drop)
 }
 
 /// Reads all tables of an image, and applies its fixups to a buffer.
