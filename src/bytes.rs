@@ -80,20 +80,50 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// Where the first NUL is: eight bytes at a time, since names of C++ are long and every import has one.
+/// Where the first NUL is: eight bytes at a time, and four times eight where there are as many, since names of C++ are long
+/// and every import has one.
 #[inline]
 fn nul(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    let holds = |block: &[u8; BLOCK]| block.as_chunks().0.iter().fold(0, |found, word| found | zeros(*word)) != 0;
+    let (before, block) = match blocks.iter().position(holds) {
+        Some(at) => (at * BLOCK, &blocks[at][..]),
+        None => (blocks.len() * BLOCK, rest),
+    };
+    let (words, rest) = block.as_chunks::<8>();
+    let in_words = words.iter().map(|word| zeros(*word)).zip((0..).step_by(8)).find(|&(zeros, _)| zeros != 0);
+    let at = match in_words {
+        Some((zeros, at)) => at + zeros.trailing_zeros() as usize / 8,
+        None => words.len() * 8 + rest.iter().position(|&byte| byte == 0)?,
+    };
+    Some(before + at)
+}
+
+/// Not zero if one of the bytes is: then the lowest set bit is the top bit of the first such byte.
+#[inline]
+fn zeros(word: [u8; 8]) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // The lowest set bit is the top bit of the first byte that is zero; what borrows set above it does not matter.
-        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
-        if zeros != 0 {
-            return Some(at * 8 + zeros.trailing_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(|&byte| byte == 0).map(|at| words.len() * 8 + at)
+    let word = u64::from_le_bytes(word);
+    // What borrows set above it does not matter.
+    word.wrapping_sub(ONES) & !word & (ONES << 7)
+}
+
+/// The unsigned LEB128 number at the front of eight bytes, and how many of them it takes: more than eight, and the number
+/// means nothing, if it does not end among them. Takes the same time for every length.
+#[inline]
+pub(crate) fn short_uleb128(bytes: [u8; 8]) -> (u64, u64) {
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_le_bytes(bytes);
+    // The first byte without its top bit is the last one.
+    let last = !word & TOPS;
+    let size = u64::from(last.trailing_zeros()) / 8 + 1;
+    let word = word & (last ^ last.wrapping_sub(1)) & !TOPS;
+    // Seven bits of each byte: pairs are brought together, then pairs of pairs, then the halves.
+    let word = (word & 0x7f00_7f00_7f00_7f00) >> 1 | word & 0x007f_007f_007f_007f;
+    let word = (word & 0x3fff_0000_3fff_0000) >> 2 | word & 0x0000_3fff_0000_3fff;
+    let word = (word & 0x0fff_ffff_0000_0000) >> 4 | word & 0x0fff_ffff;
+    (word, size)
 }
 
 /// A cursor over [`Bytes`] for variable-length data (DWARF pointer encodings, ULEB128).
@@ -148,7 +178,24 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// All bytes.
+    pub(crate) fn all(&self) -> &'a [u8] {
+        self.bytes.0
+    }
+
+    /// The `N` bytes at `at`, wherever the cursor stands.
+    #[inline]
+    pub(crate) fn ahead<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
+        self.bytes.array(at)
+    }
+
     fn long_uleb128(&mut self) -> Option<u64> {
+        if let Some(bytes) = self.bytes.array(self.at)
+            && let (value, size @ ..=8) = short_uleb128(bytes)
+        {
+            self.at += size;
+            return Some(value);
+        }
         let (mut value, mut shift) = (0u64, 0u32);
         loop {
             let byte = self.u8()?;
@@ -239,12 +286,23 @@ mod tests {
         const CASES: &[(&[u8], Option<u64>)] = &[
             (&[0x00], Some(0)),
             (&[0xe5, 0x8e, 0x26], Some(624_485)),
+            (&[0x81, 0x01], Some(0x81)),
+            (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], Some((1 << 49) - 1)),
+            (&[0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x08], Some(0x10_1c30_5080_c101)),
+            (&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01], Some(1 << 56)),
             (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], Some(u64::MAX)),
             (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], None),
             (&[0x80], None),
         ];
         for &(input, expected) in CASES {
+            // With nothing behind it, and with so much that it can be read at once.
+            let longer = [input, &[0xff; 8]].concat();
             assert_eq!(Cursor::new(input, 0).uleb128(), expected, "{input:x?}");
+            assert_eq!(
+                Cursor::new(&longer, 0).uleb128().filter(|_| input.last() < Some(&0x80)),
+                expected,
+                "{input:x?}"
+            );
         }
     }
 

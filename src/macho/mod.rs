@@ -2,6 +2,7 @@
 //!
 //! Sources: `<mach-o/loader.h>`, `<mach-o/fat.h>`, `<mach-o/fixup-chains.h>` and dyld.
 
+mod apply;
 pub mod chained;
 pub mod commands;
 pub mod exports;
@@ -13,18 +14,17 @@ pub mod segments;
 pub mod symbols;
 pub mod unwind;
 
-use crate::addr::{FileOffset, FileRange, RunAddr, VmAddr, VmRange};
+use crate::addr::{FileOffset, FileRange, VmAddr, VmRange};
 use crate::bytes::Bytes;
-use crate::error::{ErrorKind, Place};
-use crate::memory::Window;
+use crate::error::ErrorKind;
 use crate::plan::{
-    Fixup, FixupKind, Flags, Form, LoadPlan, Machine, Region, SearchPaths, Signature, TlsModel, UnwindTables, Visitor,
+    Fixup, FixupKind, Flags, LoadPlan, Machine, SearchPaths, Signature, TlsModel, UnwindTables, Visitor,
 };
 use crate::symbol::{Class, ImportId};
 use commands::{Commands, Header};
 use fat::Slice;
 use goblin::mach::constants::cputype::{CPU_TYPE_ARM64, CPU_TYPE_X86_64};
-use opcodes::{Binds, Run};
+use opcodes::Binds;
 use segments::Segment;
 use symbols::Stream;
 
@@ -178,7 +178,7 @@ pub fn fixups<E: From<ErrorKind>>(
     visitor: &mut impl Visitor<E>,
 ) -> Result<(), E> {
     chained::fixups(tables, file, visitor)?;
-    rebases(plan, tables, file, visitor)?;
+    apply::rebases(plan, tables, file, visitor)?;
     for range in &tables.thread_variables {
         // A descriptor is { function, key, offset }: the function is bound like any other, the key is its image's id.
         for index in 0..range.size / DESCRIPTOR {
@@ -187,109 +187,7 @@ pub fn fixups<E: From<ErrorKind>>(
             visitor.fixup(Fixup { place, kind })?;
         }
     }
-    binds(plan, tables, file, visitor)
-}
-
-/// The rebases of the opcodes. They come in runs, most of them in the region of the one before.
-fn rebases<E: From<ErrorKind>>(
-    plan: &LoadPlan,
-    tables: &Tables,
-    file: &[u8],
-    visitor: &mut impl Visitor<E>,
-) -> Result<(), E> {
-    let mut runs = opcodes::Rebases::new(tables, file);
-    let mut next = runs.next_run()?;
-    while let Some(run) = next {
-        let outside = || ErrorKind::malformed("rebase opcodes: outside every segment", Place::Vm(run.place));
-        let region = plan.region(run.place, 8).ok_or_else(outside)?;
-        let (backed, content) = (region.file_backed(), slice(file, region.file));
-        if let Some(mut window) = visitor.window(backed) {
-            while let Some(run) = next
-                && rebase(run, backed, content, &mut window)
-            {
-                next = runs.advance().map_err(|wrong| runs.error(wrong))?;
-            }
-        }
-        // What is not in a window, or not all of it.
-        let Some(run) = next else { return Ok(()) };
-        if region.vm.holds(run.place, 8) {
-            one_by_one(run, plan, file, visitor)?;
-            next = runs.next_run()?;
-        }
-    }
-    Ok(())
-}
-
-/// Rebases what lies in the window, whose content in the file is given; says whether all of it does.
-#[inline]
-fn rebase(run: Run, backed: VmRange, content: &[u8], window: &mut Window<'_>) -> bool {
-    let inside = |range: &VmRange| run.distance >= 8 && backed.holds(range.start, range.size);
-    let Some(range) = run.range().filter(inside) else { return false };
-    let mut at = (range.start.0 - backed.start.0) as usize;
-    if run.distance == 8 {
-        let content = content.get(at..at + range.size as usize).unwrap_or_default();
-        return window.rebase_all(at, content.as_chunks().0);
-    }
-    for _ in 0..run.count {
-        window.rebase(at, VmAddr(Bytes(content).u64(at as u64).unwrap_or(0)));
-        // Behind the last one this may be anywhere.
-        at = at.wrapping_add(run.distance as usize);
-    }
-    true
-}
-
-fn one_by_one<E: From<ErrorKind>>(
-    run: Run,
-    plan: &LoadPlan,
-    file: &[u8],
-    visitor: &mut impl Visitor<E>,
-) -> Result<(), E> {
-    for place in run.places() {
-        let outside = || ErrorKind::malformed("rebase opcodes: outside every segment", Place::Vm(place));
-        let region = plan.region(place, 8).ok_or_else(outside)?;
-        let content = Bytes(slice(file, region.file));
-        let target = VmAddr(content.u64(place.0 - region.vm.start.0).unwrap_or(0));
-        visitor.fixup(Fixup { place, kind: FixupKind::Rebase { target } })?;
-    }
-    Ok(())
-}
-
-/// The binds of the opcodes. Those of one symbol come together, and most of them in the region of the one before.
-fn binds<E: From<ErrorKind>>(
-    plan: &LoadPlan,
-    tables: &Tables,
-    file: &[u8],
-    visitor: &mut impl Visitor<E>,
-) -> Result<(), E> {
-    let mut binds = Binds::new(tables, file);
-    let mut next = binds.next_bind()?;
-    while let Some(first) = next {
-        let region = plan.region(first.run.place, 8).map(Region::file_backed).unwrap_or_default();
-        if let Some(value) = visitor.value(first.import)
-            && let Some(mut window) = visitor.window(region)
-        {
-            while let Some(bind) = next
-                && bind.import == first.import
-                && let Some(range) = bind.run.range()
-                && region.holds(range.start, range.size)
-            {
-                let value = RunAddr(value.0.wrapping_add_signed(bind.addend));
-                for place in bind.run.places() {
-                    window.store((place.0 - region.start.0) as usize, value);
-                }
-                next = binds.advance().map_err(|wrong| binds.error(wrong))?;
-            }
-        }
-        let Some(bind) = next else { return Ok(()) };
-        if bind.import == first.import {
-            let kind = FixupKind::Bind { import: Some(bind.import), addend: bind.addend, form: Form::Abs64 };
-            bind.run.places().try_for_each(|place| visitor.fixup(Fixup { place, kind }))?;
-            next = binds.next_bind()?;
-        } else {
-            next = Some(bind);
-        }
-    }
-    Ok(())
+    apply::binds(plan, tables, file, visitor)
 }
 
 /// Visits each import once.

@@ -5,6 +5,8 @@
 //! symbol, a library ordinal, flags and an addend; a `DO` operation makes a fixup from its present state and moves on.
 //! In the lazy stream `DONE` ends an entry, not the stream.
 
+mod steps;
+
 use super::Tables;
 use super::symbols::{Import, Stream};
 use crate::addr::{FileOffset, VmAddr, VmRange};

@@ -56,6 +56,21 @@ impl Window<'_> {
         self.store(offset, target + self.bias)
     }
 
+    /// Stores the run-time addresses of as many of `targets`, up to four, one after the other from `offset` on. `false`, and
+    /// nothing is stored, unless there is room for all four. Takes the same time for every count, where a loop over so few
+    /// takes longer to end than to run.
+    #[inline(always)]
+    pub fn rebase_some(&mut self, offset: usize, targets: &[[u8; 8]; 4], count: usize) -> bool {
+        let places = offset.checked_add(32).and_then(|end| self.bytes.get_mut(offset..end));
+        let Some(places) = places else { return false };
+        let mut nowhere = [0; 8];
+        for (at, (place, target)) in places.as_chunks_mut().0.iter_mut().zip(targets).enumerate() {
+            let place = std::hint::select_unpredictable(at < count, place, &mut nowhere);
+            *place = (VmAddr(u64::from_le_bytes(*target)) + self.bias).0.to_le_bytes();
+        }
+        true
+    }
+
     /// Stores the run-time addresses of little-endian `targets`, one after the other from `offset` on; `false` outside
     /// the window.
     #[inline]

@@ -69,6 +69,80 @@ fn stores_one_by_one_come_to_the_same() {
     }
 }
 
+/// Opcodes in any order, most of which are sound: what is applied in bulk is what each would do by itself.
+#[test]
+fn opcodes_in_bulk_come_to_the_same() {
+    let (mut fine, mut wrong) = (0, 0);
+    for seed in 1..400 {
+        let bytes = random_opcodes(seed);
+        let plan = crate::plan("random", &bytes, "x86_64");
+        let rows = plan.imports::<ErrorKind>(&bytes, |_| Ok(()));
+        if rows.is_err() {
+            continue;
+        }
+        let (bindings, addresses) = bindings(&plan, &bytes);
+        let mut wide = Scratch::new(&plan, &bytes, Bias(BIAS)).expect("a small image");
+        let mut narrow = Narrow(wide.clone());
+        let outcomes = [
+            relocate(ModuleId(0), &plan, &bytes, &bindings, &addresses, &mut wide),
+            relocate(ModuleId(0), &plan, &bytes, &bindings, &addresses, &mut narrow),
+        ];
+        let [one, other] = outcomes.map(|outcome| outcome.map_err(|error| error.to_string()));
+        assert_eq!(one, other, "seed {seed}");
+        let counted = if one.is_ok() { &mut fine } else { &mut wrong };
+        *counted += 1;
+        assert!(one.is_err() || wide.bytes(plan.span) == narrow.0.bytes(plan.span), "seed {seed}");
+    }
+    assert!(fine > 100 && wrong > 20, "{fine} fine, {wrong} wrong");
+}
+
+/// Two segments of data and a gap between them, and streams that go through them, now and then past an end.
+fn random_opcodes(seed: u64) -> Vec<u8> {
+    use test_fixtures::macho_build::{MachOBuild, Segment};
+    use test_fixtures::macho_edit::uleb;
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut image = MachOBuild::new(4096);
+    for vm in [0x10_0000, 0x20_0000] {
+        let content: Vec<u8> = (0..0x4000).map(|at| (at / 8) as u8 ^ at as u8).collect();
+        let at = image.put(&content);
+        let mut segment = Segment::data(vm, (at, 0x4000));
+        segment.vm_size = 0x8000;
+        image.segment(segment);
+    }
+    let mut stream = |operations: &[u8], head: &[u8]| {
+        let mut bytes = head.to_vec();
+        for _ in 0..random(120) {
+            let operation = operations[random(operations.len() as u64) as usize];
+            bytes.push(operation | random(if matches!(operation, 0x40 | 0x50 | 0xb0) { 16 } else { 1 }) as u8);
+            let small = if random(20) == 0 { random(0x3000) } else { random(200) };
+            match operation {
+                0x30 | 0x70 | 0xa0 => bytes.extend(uleb(small)),
+                0x60 => bytes.extend(uleb(random(40))),
+                // There and back again.
+                0x8f => bytes.extend(uleb(if random(2) == 0 { small } else { small.wrapping_neg() })),
+                0x80 | 0xc0 => {
+                    bytes.extend(uleb(random(9)));
+                    bytes.extend(uleb(random(40)));
+                }
+                _ => {}
+            }
+        }
+        bytes
+    };
+    let rebase = stream(&[0x30, 0x40, 0x40, 0x50, 0x50, 0x50, 0x60, 0x70, 0x80], &[0x11, 0x21, 0x10]);
+    let operations = &[0x8f, 0x90, 0x90, 0xa0, 0xa0, 0xb0, 0xc0];
+    let bind = stream(operations, &[0x11, 0x51, 0x40, b'_', b'a', 0, 0x71, 0x80, 0x01]);
+    let weak = stream(operations, &[0x51, 0x40, b'_', b'b', 0, 0x72, 0xf8, 0x7e]);
+    image.dyld_info([&rebase, &bind, &weak, &[], &[]]);
+    image.build()
+}
+
 /// The address that stands for a symbol.
 fn address(name: &str) -> u64 {
     let hash = name.bytes().fold(7u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
