@@ -136,7 +136,7 @@ mod tests {
             identity.push(((*key).into(), (*value).into()));
         }
         let of = abi::parse_signature("fn()").unwrap();
-        let of = abi::Described { is_stable: false, ..of };
+        let of = abi::Description::of(&abi::Described { is_stable: false, ..of });
         let row = abi::ExportRow { is_function: true, name: "f".into(), symbol: "f".into(), fingerprint: 0, of };
         Manifest { identity, exports: vec![row], inits: Vec::new() }
     }

@@ -37,6 +37,11 @@ impl<T> Deref for Life<T> {
 }
 
 impl<T> Life<T> {
+    /// Whether it was opened at that path, which is one from the root as this one is: as text, since there may be many.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        self.path.as_os_str() == path.as_os_str()
+    }
+
     /// Whether no newer generation has taken its place.
     pub(crate) fn is_current(&self) -> bool {
         self.is_current.load(Ordering::Acquire)
@@ -121,7 +126,7 @@ impl<T> Lives<T> {
             drop(list);
             return Ok((known, false));
         }
-        life.generation = list.iter().filter(|other| other.path == path).count() as u64 + 1;
+        life.generation = list.iter().filter(|other| other.is_at(path)).count() as u64 + 1;
         let life = Arc::new(life);
         list.push(Arc::clone(&life));
         Ok((life, true))
@@ -180,7 +185,7 @@ struct Running<'a, T> {
 impl<T> Running<'_, T> {
     fn end<E: Display>(self, result: &Result<(), E>) {
         if result.is_ok() {
-            let old = |life: &&Arc<Life<T>>| life.path == self.life.path && life.generation < self.life.generation;
+            let old = |life: &&Arc<Life<T>>| life.generation < self.life.generation && life.is_at(&self.life.path);
             self.lives.lock().iter().filter(old).for_each(|old| old.is_current.store(false, Ordering::Release));
         }
         self.lives.settle(self.life, result.as_ref().copied().map_err(ToString::to_string));

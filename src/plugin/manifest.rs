@@ -69,7 +69,7 @@ impl Manifest {
 
     /// Whether everything that it exports may pass between compilers.
     pub(crate) fn is_stable(&self) -> bool {
-        self.exports.iter().all(|row| row.of.is_stable)
+        self.exports.iter().all(|row| row.of.is_stable())
     }
 }
 

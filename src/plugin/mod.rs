@@ -115,7 +115,7 @@ impl Plugin {
 
     /// Everything that it exports, by name.
     pub fn items(&self) -> impl ExactSizeIterator<Item = Item<'_>> {
-        self.state.table.entries().iter().map(|entry| Item { entry })
+        self.state.table.by_name().into_iter().map(|entry| Item { entry })
     }
 
     /// The name of the plugin, as its crate states it; empty if it states none.
@@ -174,11 +174,12 @@ impl Plugin {
 
 fn mismatch(entry: &Entry, is_function: bool, wanted: &Type) -> ErrorKind {
     let kind = |is_function: bool, of: String| if is_function { of } else { format!("static {of}") };
+    let of = entry.of.read();
     let (wanted_text, difference) = match decode(&wanted.encode()) {
-        Some(wanted) => (wanted.to_string(), wanted.first_difference(&entry.of)),
+        Some(wanted) => (wanted.to_string(), wanted.first_difference(&of)),
         None => ("a type without a description".into(), None),
     };
-    let (expected, found) = (kind(is_function, wanted_text), kind(entry.is_function, entry.of.to_string()));
+    let (expected, found) = (kind(is_function, wanted_text), kind(entry.is_function, of.to_string()));
     // Equal types of another kind: a static where a function is asked for.
     let whole = || Difference { at: String::new(), expected: expected.clone(), found: found.clone() };
     let difference = Box::new(difference.unwrap_or_else(whole));
@@ -235,8 +236,8 @@ impl<'a> Item<'a> {
     }
 
     /// Its type; prints as the source would write it.
-    pub fn type_of(&self) -> &'a Described {
-        &self.entry.of
+    pub fn type_of(&self) -> Described {
+        self.entry.of.read()
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) type Lock = life::Lock<'static, Content>;
 
 /// The plugin that is open at that path, if it is another file than the one of that identity.
 pub(crate) fn replaced(path: &Path, stamp: FileStamp) -> Option<Arc<State>> {
-    let found = |state: &&Arc<State>| state.path == path && state.about.stamp != stamp && state.is_alive();
+    let found = |state: &&Arc<State>| state.is_at(path) && state.about.stamp != stamp && state.is_alive();
     PLUGINS.lock().iter().find(found).cloned()
 }
 

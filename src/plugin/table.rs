@@ -5,7 +5,7 @@ use crate::error::{ErrorKind, Place};
 use crate::plan::Query;
 use crate::registry::Member;
 use crate::symbol::SymbolKind;
-use sideload_plugin::abi::{Described, ExportRow};
+use sideload_plugin::abi::{Description, ExportRow};
 
 /// One exported item.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct Entry {
     pub(crate) address: RunAddr,
     pub(crate) is_function: bool,
     pub(crate) name: Box<str>,
-    pub(crate) of: Described,
+    pub(crate) of: Description,
 }
 
 /// Open addressing over at most half-full slots: a hit takes one probe, mostly.
@@ -27,8 +27,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(mut entries: Vec<Entry>) -> Table {
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
+    pub(crate) fn new(entries: Vec<Entry>) -> Table {
         let size = (entries.len() * 2).next_power_of_two().max(2);
         let mut slots = vec![0u32; size].into_boxed_slice();
         for (at, entry) in (1..).zip(&entries) {
@@ -62,9 +61,16 @@ impl Table {
         }
     }
 
-    /// In the order of their names.
+    /// In the order of the file.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// In the order of their names: sorted for who asks, not at each open.
+    pub(crate) fn by_name(&self) -> Vec<&Entry> {
+        let mut entries: Vec<&Entry> = self.entries.iter().collect();
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        entries
     }
 }
 
@@ -89,8 +95,9 @@ impl Entry {
         let fits = match (image, row.is_function, found.kind) {
             (Member::Ours(instance), true, SymbolKind::Code) => instance.executes(address),
             (Member::Ours(instance), false, SymbolKind::Data) => {
-                let region = instance.module.plan.region(found.vm, row.of.size);
-                region.is_some_and(|region| region.prot.read) && address.0.is_multiple_of(row.of.align.max(1))
+                let (size, align) = row.of.layout();
+                let region = instance.module.plan.region(found.vm, size);
+                region.is_some_and(|region| region.prot.read) && address.0.is_multiple_of(align.max(1))
             }
             _ => false,
         };
@@ -150,7 +157,7 @@ mod tests {
     use sideload_plugin::abi::parse_signature;
 
     fn table(names: &[String]) -> Table {
-        let of = parse_signature("fn()").unwrap();
+        let of = Description::of(&parse_signature("fn()").unwrap());
         let row = |name: &String| ExportRow {
             is_function: true,
             name: name.clone(),

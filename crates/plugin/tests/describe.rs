@@ -3,7 +3,9 @@
 
 extern crate sideload_plugin as sideload;
 
-use sideload::abi::{Api, Described, Exported, Linked, LinkedItem, Lookup, RowNote, Stable, Tier, Type, Typed, decode};
+use sideload::abi::{
+    Api, Described, Description, Exported, Linked, LinkedItem, Lookup, RowNote, Stable, Tier, Type, Typed, decode,
+};
 use sideload::abi::{ExportRow, note_type, read_note};
 use std::sync::atomic::AtomicU32;
 
@@ -109,7 +111,7 @@ unsafe impl Lookup for Here {
         let all = [__sideload_greet, __sideload_add, __sideload_pick, __sideload_view, __sideload_COUNT];
         let found = all.into_iter().find(|linked| row(*linked).name == name).ok_or(format!("no {name}"))?;
         let row = row(found);
-        if row.fingerprint == wanted { Ok(desc(found).1) } else { Err(explain(&owned(of), &row.of)) }
+        if row.fingerprint == wanted { Ok(desc(found).1) } else { Err(explain(&owned(of), &row.of.read())) }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -176,7 +178,7 @@ fn a_type_alone_describes_what_the_attribute_does() {
     ];
     for (fingerprint, of, linked) in cases {
         let row = row(linked);
-        assert_eq!(row.of, owned(of), "{}", row.name);
+        assert_eq!(row.of.read(), owned(of), "{}", row.name);
         assert_eq!((row.fingerprint, of.fingerprint()), (fingerprint, fingerprint), "{}", row.name);
     }
     assert_eq!(row(__sideload_add).symbol, "my_symbol");
@@ -263,6 +265,8 @@ fn a_note_is_read_back_and_no_byte_of_it_can_change() {
         // Without a checksum, as a C plugin writes it: anything but a panic.
         wrong[..4].fill(0);
         let _ = read_note(2, &wrong);
+        let described = &wrong[(desc.len() - read.of.read().encode().len()).min(at)..];
+        assert_eq!(decode(described).is_some(), Description::new(described).is_some(), "byte {at}");
         let _ = read_note(2, &wrong[..at]);
     }
 }

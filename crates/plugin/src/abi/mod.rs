@@ -25,7 +25,7 @@ pub use linked::{Linked, LinkedItem, LinkedPlugin};
 pub use note::{
     Draft, ExportKind, FORMAT, Init, ItemType, NOTE_NAME, Note, Notes, Part, SEPARATOR, checksum, note_type,
 };
-pub use owned::{Described, Difference, OwnedField, OwnedShape, OwnedVariant, decode};
+pub use owned::{Described, Description, Difference, OwnedField, OwnedShape, OwnedVariant, decode};
 pub use rows::{ExportRow, InitRow, Malformed, RowNote, read_note};
 pub use signature::{SignatureError, parse_item, parse_signature};
 pub use standard::check_static;

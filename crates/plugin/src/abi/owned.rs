@@ -117,8 +117,8 @@ impl<'a> Reader<'a> {
 
     /// A text that may bring the NUL of a C string along.
     pub(super) fn c_text(&mut self) -> Option<String> {
-        let text = self.text()?;
-        Some(text.strip_suffix('\0').map_or(text.clone(), str::to_owned))
+        let text = self.borrowed()?;
+        Some(text.strip_suffix('\0').unwrap_or(text).to_owned())
     }
 
     fn flag(&mut self) -> Option<bool> {
@@ -199,6 +199,103 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Reads as `decode` does, and keeps nothing but what the type begins with.
+impl Reader<'_> {
+    fn each(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        let count = self.number()?;
+        if count > self.bytes.len() as u128 {
+            return None;
+        }
+        (0..count).try_for_each(|_| item(self))
+    }
+
+    fn pass_fields(&mut self, depth: usize) -> Option<()> {
+        self.each(|reader| {
+            reader.borrowed()?;
+            reader.size()?;
+            reader.pass(depth)
+        })
+    }
+
+    fn pass(&mut self, depth: usize) -> Option<()> {
+        let depth = depth + 1;
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        let (tag, tier) = (self.byte()?, self.byte()?);
+        if !matches!(tier, 1 | 2) {
+            return None;
+        }
+        self.size()?;
+        self.size()?;
+        match tag {
+            1 | 8 | 9 | 10 | 11 | 13 => drop(self.borrowed()?),
+            2 | 3 => drop(self.flag()?),
+            6 => drop(self.size()?),
+            12 => drop(self.raw()?),
+            4 | 5 | 7 => {}
+            _ => return None,
+        }
+        match tag {
+            2 | 8 | 9 => drop(self.byte()?),
+            3 => drop(self.borrowed()?),
+            11 => drop(self.flag()?),
+            _ => {}
+        }
+        match tag {
+            2 | 5 | 6 | 12 => self.pass(depth),
+            7 | 8 | 13 => self.pass_fields(depth),
+            9 => self.each(|reader| {
+                reader.borrowed()?;
+                reader.number()?;
+                reader.pass_fields(depth)
+            }),
+            10 => self.each(|reader| reader.pass(depth)),
+            11 => {
+                self.each(|reader| reader.pass(depth))?;
+                self.pass(depth)
+            }
+            _ => Some(()),
+        }
+    }
+}
+
+/// A description that was found to be one, and is read when somebody asks: most are only compared by their hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    bytes: Box<[u8]>,
+}
+
+impl Description {
+    /// Checks a description that fills `bytes`.
+    pub fn new(bytes: &[u8]) -> Option<Description> {
+        let mut reader = Reader { bytes };
+        reader.pass(0)?;
+        reader.bytes.is_empty().then(|| Description { bytes: bytes.into() })
+    }
+
+    /// The description of a type.
+    pub fn of(described: &Described) -> Description {
+        Description { bytes: described.encode().into() }
+    }
+
+    /// Whether the type may pass between compilers.
+    pub fn is_stable(&self) -> bool {
+        self.bytes.get(1) == Some(&2)
+    }
+
+    /// Size and alignment in bytes.
+    pub fn layout(&self) -> (u64, u64) {
+        let mut reader = Reader { bytes: self.bytes.get(2..).unwrap_or_default() };
+        (reader.size().unwrap_or_default(), reader.size().unwrap_or_default())
+    }
+
+    /// The whole of it.
+    pub fn read(&self) -> Described {
+        decode(&self.bytes).expect("invariant: what was checked can be read")
+    }
+}
+
 fn separated<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
     for (at, item) in items.iter().enumerate() {
         write!(f, "{}{item}", if at == 0 { "" } else { ", " })?;
@@ -275,11 +372,16 @@ pub struct Difference {
 impl Described {
     /// The fingerprint, as [`Type::fingerprint`](super::Type::fingerprint) makes it.
     pub fn fingerprint(&self) -> u128 {
+        hash_of(&self.encode())
+    }
+
+    /// The description as bytes, as [`Type::encode`](super::Type::encode) makes it.
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::counting();
         self.put(&mut out);
         let mut bytes = vec![0; out.length];
         self.put(&mut Writer::over(&mut bytes));
-        hash_of(&bytes)
+        bytes
     }
 
     fn put(&self, out: &mut Writer<'_>) {

@@ -3,7 +3,7 @@
 use super::build::{assertions_row, panic_row};
 use super::bytes::hash_of;
 use super::note::{ExportKind, FORMAT, checksum, flag, note_type};
-use super::owned::{Described, Reader, decode};
+use super::owned::{Description, Reader};
 use super::signature::parse_item;
 
 /// What one note says.
@@ -29,7 +29,7 @@ pub struct ExportRow {
     /// The fingerprint of its type.
     pub fingerprint: u128,
     /// Its type.
-    pub of: Described,
+    pub of: Description,
 }
 
 /// An init function.
@@ -112,7 +112,8 @@ fn export(reader: &mut Reader<'_>) -> Result<ExportRow, Malformed> {
         let text = reader.c_text().ok_or(cut)?;
         let (is_function, of) =
             parse_item(&text).map_err(|_| Malformed("plugin row: a signature that cannot be read"))?;
-        return Ok(ExportRow { is_function, name, symbol, fingerprint: of.fingerprint(), of });
+        let (fingerprint, of) = (of.fingerprint(), Description::of(&of));
+        return Ok(ExportRow { is_function, name, symbol, fingerprint, of });
     }
     let (stated, bytes) = reader.bytes.split_first_chunk().ok_or(cut)?;
     let fingerprint = u128::from_le_bytes(*stated);
@@ -120,7 +121,7 @@ fn export(reader: &mut Reader<'_>) -> Result<ExportRow, Malformed> {
     if fingerprint != hash_of(bytes) {
         return Err(Malformed("plugin row: a fingerprint that is not that of its description"));
     }
-    let of = decode(bytes).ok_or(Malformed("plugin row: a description that cannot be read"))?;
+    let of = Description::new(bytes).ok_or(Malformed("plugin row: a description that cannot be read"))?;
     Ok(ExportRow { is_function: kind == ExportKind::Function, name, symbol, fingerprint, of })
 }
 
