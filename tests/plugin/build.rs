@@ -13,7 +13,8 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
             return folder.into();
         }
         let target = target_folder();
-        cargo(env!("CARGO"), &["build", "-q", "-p", "greeter", "-p", "starter"], &target);
+        let plugins = ["greeter", "starter", "stable-tier", "build-tier"].map(|name| ["-p", name]);
+        cargo(env!("CARGO"), &[&["build", "-q"][..], plugins.as_flattened()].concat(), &target);
         target.join("debug")
     });
     folder.join(format!("lib{name}.so"))

@@ -2,8 +2,8 @@
 
 use sideload::Plugin;
 use std::any::Any;
-use std::sync::atomic::Ordering;
-use tier_shared::{COUNT, SAID, Speaker};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tier_shared::{COUNT, DROPPED, SAID, Speaker};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args_os().nth(1).ok_or("usage: tier-host PLUGIN")?;
@@ -24,5 +24,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let payload = std::panic::catch_unwind(*panic).expect_err("it panics");
     println!("panicked {:?}", payload.downcast_ref::<u64>());
+    let counter = plugin.lookup::<fn() -> &'static AtomicU64>("counter")?;
+    println!("one static {}", std::ptr::eq(counter(), &raw const COUNT));
+    // SAFETY: as the plugin's source has it.
+    let apply = unsafe { plugin.lookup_unchecked::<fn(&dyn Fn(u64) -> u64) -> u64>("tier_apply") }?;
+    let double = |of| of * 2;
+    println!("called back {}", apply(&double));
+    println!("dropped {}", DROPPED.load(Ordering::SeqCst));
     Ok(())
 }
