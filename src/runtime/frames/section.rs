@@ -153,7 +153,7 @@ impl Record<'_> {
 
 impl Fde<'_> {
     /// Whether linkers write such a thing for a function in `code`; `place` is the address of its fields.
-    #[inline]
+    #[inline(always)] // in the one loop that everything passes through
     fn is_sane(self, place: u64, code: &Range<u64>) -> bool {
         let (start, range, rest) = match self.cie.encoding {
             ENCODING => {
@@ -184,14 +184,18 @@ impl Fde<'_> {
         match (self.cie.augmented, rest) {
             (false, _) => true,
             (true, [0, ..]) => self.cie.lsda == OMIT,
-            _ => {
-                let mut cursor = Cursor::new(rest, 0);
-                let size = cursor.uleb128().filter(|&size| Bytes(rest).slice(cursor.at, size).is_some());
-                size.is_some_and(|size| {
-                    self.cie.lsda == OMIT || width(self.cie.lsda).is_some_and(|width| width <= size)
-                })
-            }
+            // As most that have any: one pointer.
+            (true, [4, _, _, _, _, ..]) if self.cie.lsda == ENCODING => true,
+            _ => self.is_other_augmentation_sane(rest),
         }
+    }
+
+    #[cold]
+    fn is_other_augmentation_sane(self, rest: &[u8]) -> bool {
+        let mut cursor = Cursor::new(rest, 0);
+        let size = cursor.uleb128().filter(|&size| Bytes(rest).slice(cursor.at, size).is_some());
+        let needed = if self.cie.lsda == OMIT { Some(0) } else { width(self.cie.lsda) };
+        size.zip(needed).is_some_and(|(size, needed)| needed <= size)
     }
 
     fn lsda(self) -> Option<Pointer> {
