@@ -60,6 +60,7 @@ impl<'a> Imports<'a> {
             3 => 16,
             _ => return Err(malformed(tables, "chained fixups: an unknown imports_format", 20)),
         };
+        // `fixup-chains.h` names one more, zlib; dyld refuses it, too (`ChainedFixups::valid`), and no linker writes it.
         if word(24)? != 0 {
             return Err(ErrorKind::unsupported(
                 "symbols_format of LC_DYLD_CHAINED_FIXUPS other than 0 (compressed names)",

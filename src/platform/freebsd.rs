@@ -67,6 +67,19 @@ pub(crate) fn is_first_thread() -> bool {
     false
 }
 
+/// The number of an entry's file.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn inode(entry: &libc::dirent) -> u64 {
+    entry.d_fileno
+}
+
+/// Says what went wrong in a function that stands for one of the system.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn set_errno(error: i32) {
+    // SAFETY: the address of this thread's variable.
+    unsafe { *libc::__error() = error };
+}
+
 /// Nothing here asks for the signature of code that is mapped.
 pub(crate) fn register_signature(_: &File, _: u64, _: crate::plan::Signature) -> std::io::Result<()> {
     Ok(())

@@ -43,6 +43,10 @@ pub(crate) use system::{
     sealable_file, thread_id,
 };
 
+// What only images for another system ask for.
+#[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
+pub(crate) use system::{inode, set_errno};
+
 /// What a kernel tells a new process, of which each system answers what it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Auxv {

@@ -10,10 +10,14 @@
 mod cxx;
 mod dispatch;
 mod files;
+mod folders;
 mod jumps;
+mod locales;
 mod process;
 mod runes;
+mod signals;
 mod stat;
+mod system;
 mod threads;
 mod unwind;
 
@@ -55,7 +59,11 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
                 .or_else(|| dispatch::entry(name))
                 .or_else(|| jumps::entry(name))
                 .or_else(|| process::entry(name))
-                .or_else(|| stat::entry(name));
+                .or_else(|| stat::entry(name))
+                .or_else(|| folders::entry(name))
+                .or_else(|| locales::entry(name))
+                .or_else(|| signals::entry(name))
+                .or_else(|| system::entry(name));
         }
     };
     Some(RunAddr(at.expose_provenance() as u64))

@@ -30,9 +30,13 @@ fn translated(flags: c_int, same: c_int, table: &[(c_int, c_int)]) -> c_int {
 /// # Safety
 /// `path` is a C string.
 unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
-    let flags = translated(flags, libc::O_ACCMODE, OPEN_FLAGS);
     // SAFETY: as the caller promises.
-    unsafe { libc::open(path, flags, mode) }
+    unsafe { libc::open(path, open_flags(flags), mode) }
+}
+
+/// The host's flags of `open`.
+pub(super) fn open_flags(flags: c_int) -> c_int {
+    translated(flags, libc::O_ACCMODE, OPEN_FLAGS)
 }
 
 /// What `open` takes and `fcntl` gives: theirs, and the host's.
@@ -171,11 +175,19 @@ unsafe extern "C" fn open_library(name: *const c_char, mode: c_int) -> *mut c_vo
 /// # Safety
 /// As [`open_library`].
 unsafe extern "C" fn open_for(name: *const c_char, mode: c_int, caller: u64) -> *mut c_void {
-    // RTLD_LAZY and RTLD_NOW are the same, RTLD_LOCAL (4) is nothing.
-    let mode =
-        translated(mode, 0x3, &[(0x8, libc::RTLD_GLOBAL), (0x10, libc::RTLD_NOLOAD), (0x80, libc::RTLD_NODELETE)]);
     // SAFETY: as the caller promises.
-    unsafe { super::super::dl::open(name, mode, caller) }
+    unsafe { super::super::dl::open(name, open_mode(mode), caller) }
+}
+
+/// The host's mode of `dlopen`. There, neither of `RTLD_LAZY` and `RTLD_NOW` need be said, and what is not `RTLD_LOCAL` (4)
+/// is global (`dlopen(3)`).
+fn open_mode(mode: c_int) -> c_int {
+    const LOCAL: c_int = 0x4;
+    let host =
+        translated(mode, 0x3, &[(0x8, libc::RTLD_GLOBAL), (0x10, libc::RTLD_NOLOAD), (0x80, libc::RTLD_NODELETE)]);
+    let when = if host & 0x3 == 0 { libc::RTLD_NOW } else { 0 };
+    let global = if mode & LOCAL == 0 { libc::RTLD_GLOBAL } else { 0 };
+    host | when | global
 }
 
 /// `dlsym`: passes on who calls, as that function does, and turns `RTLD_DEFAULT` (−2) into the host's null.
@@ -191,4 +203,25 @@ unsafe extern "C" fn find_symbol(handle: *const c_void, name: *const c_char) -> 
         ".cfi_endproc",
         function = sym super::super::dl::search_darwin,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_have_the_other_systems_defaults() {
+        const CASES: &[(c_int, c_int)] = &[
+            (0, libc::RTLD_NOW | libc::RTLD_GLOBAL),
+            (1, libc::RTLD_LAZY | libc::RTLD_GLOBAL),
+            (2 | 4, libc::RTLD_NOW),
+            (4, libc::RTLD_NOW),
+            (2 | 8, libc::RTLD_NOW | libc::RTLD_GLOBAL),
+            (2 | 4 | 0x10, libc::RTLD_NOW | libc::RTLD_NOLOAD),
+            (2 | 4 | 0x80, libc::RTLD_NOW | libc::RTLD_NODELETE),
+        ];
+        for &(theirs, host) in CASES {
+            assert_eq!(open_mode(theirs), host, "{theirs:#x}");
+        }
+    }
 }

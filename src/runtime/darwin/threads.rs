@@ -6,7 +6,7 @@
 use super::super::counted;
 use super::Pointer;
 use crate::addr::RunAddr;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const MUTEX: u64 = 0x32AA_ABA7;
@@ -19,6 +19,8 @@ const READ_WRITE: u64 = 0x2DA8_B3B4;
 
 pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
     let at: Pointer = match name {
+        b"_pthread_create" => create as Pointer,
+        b"_pthread_join" => join as Pointer,
         b"_pthread_mutex_lock" => lock as Pointer,
         b"_pthread_mutex_trylock" => try_lock as Pointer,
         b"_pthread_mutex_unlock" => unlock as Pointer,
@@ -47,14 +49,16 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
     Some(RunAddr(at.expose_provenance() as u64))
 }
 
-/// Takes the signature off an object that nobody has used yet.
+/// Takes the signature off an object that nobody has used yet: what stands behind it is zero. An object of the host's that is
+/// in use may have any first word (a condition counts its waiters there), but not with a zero behind it.
 ///
 /// # Safety
-/// `object` is one of Darwin's types: its first word is aligned, and all its users come through here first.
+/// `object` is one of Darwin's types: of two words at least, aligned, and all its users come through here first.
 unsafe fn ready<T>(object: *mut T, signature: u64) -> *mut T {
     // SAFETY: as the caller promises.
-    let word = unsafe { AtomicU64::from_ptr(object.cast()) };
-    if word.load(Ordering::Relaxed) == signature {
+    let (word, next) =
+        unsafe { (AtomicU64::from_ptr(object.cast()), AtomicU64::from_ptr(object.cast::<u64>().add(1))) };
+    if word.load(Ordering::Relaxed) == signature && (next.load(Ordering::Relaxed) == 0 || is_mutex(signature)) {
         // Whoever comes first wins; all others find the host's unused object, or one in use.
         let _ = word.compare_exchange(signature, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -90,6 +94,25 @@ unsafe fn mutex(object: *mut libc::pthread_mutex_t) -> *mut libc::pthread_mutex_
     unsafe { ready(object, word) }
 }
 
+/// The error that a function of threads returns, by its number there: programs compare these with constants.
+pub(super) fn error(host: c_int) -> c_int {
+    match host {
+        libc::EDEADLK => 11,
+        libc::EAGAIN => 35,
+        libc::ENOTSUP => 45,
+        libc::ETIMEDOUT => 60,
+        // The first 34 have the same numbers everywhere, but for those above.
+        other => other,
+    }
+}
+
+/// Whether it is a mutex's: there the host's kind may stand behind it already, and no first word of the host's is like it.
+fn is_mutex(signature: u64) -> bool {
+    matches!(signature, MUTEX | ERROR_CHECK | RECURSIVE | FIRST_FIT)
+}
+
+type Start = extern "C" fn(*mut c_void) -> *mut c_void;
+
 macro_rules! forward {
     ($($name:ident($($argument:ident: $type:ty),*) => $host:ident($($value:expr),*);)*) => {$(
         /// The host's function of that name, on objects without signatures.
@@ -98,11 +121,14 @@ macro_rules! forward {
         /// As that.
         pub(super) unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
             // SAFETY: as the caller promises.
-            unsafe { libc::$host($($value),*) }
+            error(unsafe { libc::$host($($value),*) })
         }
     )*};
 }
 forward! {
+    create(thread: *mut libc::pthread_t, attributes: *const libc::pthread_attr_t, function: Start, argument: *mut c_void)
+        => pthread_create(thread, attributes, function, argument);
+    join(thread: libc::pthread_t, result: *mut *mut c_void) => pthread_join(thread, result);
     lock(object: *mut libc::pthread_mutex_t) => pthread_mutex_lock(mutex(object));
     try_lock(object: *mut libc::pthread_mutex_t) => pthread_mutex_trylock(mutex(object));
     unlock(object: *mut libc::pthread_mutex_t) => pthread_mutex_unlock(mutex(object));
@@ -154,7 +180,7 @@ unsafe extern "C" fn set_type(attributes: *mut libc::pthread_mutexattr_t, kind: 
         _ => libc::PTHREAD_MUTEX_NORMAL,
     };
     // SAFETY: as the caller promises.
-    unsafe { libc::pthread_mutexattr_settype(attributes, host) }
+    error(unsafe { libc::pthread_mutexattr_settype(attributes, host) })
 }
 
 /// `pthread_once`
@@ -166,7 +192,7 @@ unsafe extern "C" fn once(object: *mut c_int, function: unsafe extern "C" fn()) 
         fn pthread_once(object: *mut c_int, function: unsafe extern "C" fn()) -> c_int;
     }
     // SAFETY: as the caller promises; `pthread_once_t` is two words there.
-    unsafe { pthread_once(ready(object, ONCE), function) }
+    error(unsafe { pthread_once(ready(object, ONCE), function) })
 }
 
 /// `pthread_key_create`: a key has 64 bits there.
@@ -176,7 +202,7 @@ unsafe extern "C" fn once(object: *mut c_int, function: unsafe extern "C" fn()) 
 unsafe extern "C" fn create_key(key: *mut u64, destructor: Option<counted::Destructor>) -> c_int {
     let mut host = 0;
     // SAFETY: as the caller promises.
-    let result = unsafe { counted::create_key(&raw mut host, destructor) };
+    let result = error(unsafe { counted::create_key(&raw mut host, destructor) });
     if result == 0 {
         // SAFETY: as the caller promises.
         unsafe { key.write(host as u64) };
@@ -288,6 +314,29 @@ mod tests {
             assert_eq!((unlock((&raw mut recursive).cast()), unlock((&raw mut recursive).cast())), (0, 0));
             assert_eq!((read_lock((&raw mut readers).cast()), unlock_read_write((&raw mut readers).cast())), (0, 0));
         }
+    }
+
+    #[test]
+    fn errors_have_the_other_systems_numbers() {
+        let mut checked = Object(ERROR_CHECK, [0; 24]);
+        let mut condition = Object(CONDITION, [0; 24]);
+        let (checked, condition) = ((&raw mut checked).cast(), (&raw mut condition).cast());
+        let span = libc::timespec { tv_sec: 0, tv_nsec: 1 };
+        // SAFETY: objects of those types, used by this thread alone, which cannot join itself.
+        unsafe {
+            assert_eq!((lock(checked), lock(checked)), (0, 11));
+            assert_eq!((wait_for(condition, checked, &raw const span), unlock(checked)), (60, 0));
+            assert_eq!(join(libc::pthread_self(), std::ptr::null_mut()), 11);
+        }
+        assert_eq!([libc::EAGAIN, libc::ENOTSUP, libc::EINVAL, 0].map(error), [35, 45, 22, 0]);
+    }
+
+    #[test]
+    fn a_condition_in_use_may_look_like_a_new_one() {
+        let mut object = Object(CONDITION, [1; 24]);
+        // SAFETY: an object of two words and more.
+        unsafe { ready(&raw mut object, CONDITION) };
+        assert_eq!(object.0, CONDITION);
     }
 
     #[test]
