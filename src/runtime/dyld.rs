@@ -104,7 +104,9 @@ impl HostImages {
         let listing = Listing::read(peek, infos)?;
         let known = previous.map_or(&[][..], |images| &images.images);
         let images = listing.rows.iter().filter_map(|row| HostImage::read(peek, row, known));
-        let images: Vec<Arc<HostImage>> = images.collect();
+        let mut images: Vec<Arc<HostImage>> = images.collect();
+        // As it is in dyld's list.
+        images.sort_by_key(|image| !image.is_main);
         // What was read while the list changed may be parts of two moments.
         if !listing.is_current(peek, infos) {
             return None;

@@ -126,6 +126,23 @@ fn what_dyld_lists_is_found_and_so_are_its_functions() {
 }
 
 #[test]
+fn the_program_is_the_image_of_that_kind() {
+    let mut process = Process::new();
+    process.add("dep_base-x64-chained.dylib", "/usr/lib/libbase.dylib", IN_CACHE);
+    // MH_DYLIB becomes MH_EXECUTE, and MH_DYLINKER, which defines nothing for others.
+    for (kind, path) in [(2u8, "/bin/program"), (7, "/usr/lib/dyld")] {
+        let laid = process.add("rebase-x64-chained.dylib", path, 0);
+        let mut memory = process.runs.iter().find(|run| address(run) == laid.header.0).unwrap().to_vec();
+        memory[12] = kind;
+        process.rows.last_mut().unwrap()[0] = process.keep(memory);
+    }
+    let images = process.images(None);
+    assert_eq!(images.main().map(|image| image.path()), Some(Path::new("/bin/program")));
+    assert!(images.images[0].is_main, "it is the first, wherever it stood");
+    assert_eq!(images.images.iter().map(|image| image.global).collect::<Vec<_>>(), [true, true, false]);
+}
+
+#[test]
 fn what_stays_is_not_read_again() {
     let mut process = Process::new();
     process.add("dep_base-x64-chained.dylib", "/a", 0);
