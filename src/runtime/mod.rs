@@ -15,6 +15,7 @@ mod dl;
 #[cfg(any(test, target_vendor = "apple"))]
 #[cfg_attr(not(target_vendor = "apple"), allow(dead_code, reason = "read by tests only"))]
 pub(crate) mod dyld;
+#[cfg_attr(not(any(target_arch = "x86_64", target_vendor = "apple")), allow(dead_code))]
 pub(crate) mod ending;
 pub(crate) mod exit;
 #[cfg(not(loom))]
