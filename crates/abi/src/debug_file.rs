@@ -141,6 +141,26 @@ fn supplement(search: &Search, path: &Path, bytes: &[u8]) -> Result<Option<(Path
     Err(Error::damaged(path, format!("the file that it shares types with is missing: {}", places.join(", "))))
 }
 
+/// The file that a unit of `debug` was split off to: where it was compiled, or else beside `debug`. If there is none, the
+/// place where it should be.
+pub(crate) fn find_split(
+    debug: &Path,
+    folder: &Path,
+    name: &Path,
+) -> Result<Result<(PathBuf, Vec<u8>), PathBuf>, Error> {
+    let compiled = folder.join(name);
+    let beside = name.file_name().map(|name| debug.with_file_name(name));
+    for path in std::iter::once(&compiled).chain(&beside) {
+        // What a file names may be anything, a device too.
+        if path.metadata().is_ok_and(|about| about.is_file())
+            && let Some(bytes) = read(path)?
+        {
+            return Ok(Ok((path.clone(), bytes)));
+        }
+    }
+    Ok(Err(compiled))
+}
+
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -168,13 +188,31 @@ fn has_debug_information(file: &Elf<'_>) -> bool {
     file.section_by_name(".debug_info").is_some_and(|section| section.size() > 0)
 }
 
-/// The contents of a section, made whole if they are compressed; empty if there is none.
+/// The contents of a section, made whole if they are compressed; empty if there is none. A file that no linker has seen may
+/// have several of one name (units of types, each in a group of its own), which are put one behind the other.
 pub(crate) fn section<'a>(path: &Path, file: &Elf<'a>, name: &str) -> Result<Cow<'a, [u8]>, Error> {
-    let Some(section) = file.section_by_name(name) else { return Ok(Cow::Borrowed(&[])) };
     let wrong = |what: &dyn std::fmt::Display| Error::damaged(path, format!("section {name}: {what}"));
-    let data = section.compressed_data().map_err(|error| wrong(&error))?;
-    if data.uncompressed_size > MAX_SECTION {
-        return Err(wrong(&format!("it claims to hold {} bytes", data.uncompressed_size)));
+    let mut whole = Cow::Borrowed(&[][..]);
+    let mut size = 0u64;
+    for section in file.sections().filter(|section| section_name(section, name)) {
+        let data = section.compressed_data().map_err(|error| wrong(&error))?;
+        size = size.saturating_add(data.uncompressed_size);
+        if size > MAX_SECTION {
+            return Err(wrong(&format!("it claims to hold {size} bytes")));
+        }
+        let part = data.decompress().map_err(|error| wrong(&error))?;
+        if whole.is_empty() {
+            whole = part;
+        } else {
+            whole.to_mut().extend_from_slice(&part);
+        }
     }
-    data.decompress().map_err(|error| wrong(&error))
+    Ok(whole)
+}
+
+/// As `object` compares it: `.zdebug_info` is the old name of a compressed `.debug_info`.
+fn section_name<'a>(section: &impl ObjectSection<'a>, name: &str) -> bool {
+    let is_old =
+        |found: &str| name.strip_prefix(".debug_").is_some_and(|name| found.strip_prefix(".zdebug_") == Some(name));
+    section.name().is_ok_and(|found| found == name || is_old(found))
 }

@@ -18,6 +18,7 @@ use gimli::{
 };
 use source::{Damage, Die, Place, Source};
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 /// More parameters, fields or values than this, nobody writes by hand; generated enums come near.
 const MAX_PARTS: usize = 1 << 20;
@@ -26,13 +27,13 @@ const MAX_PARTS: usize = 1 << 20;
 pub(crate) struct Read {
     pub(crate) exports: BTreeMap<String, Exported>,
     pub(crate) types: Vec<CType>,
-    /// Whether a part of the information is in other files.
-    pub(crate) is_split: bool,
+    /// The files with a part of the information that are not there.
+    pub(crate) missing: Vec<PathBuf>,
 }
 
 /// Reads what is wanted; what is not described is left out.
 pub(crate) fn read(file: &DebugFile<'_>, wanted: &[Wanted]) -> Result<Read, Error> {
-    source::with(file, |source| {
+    source::with(file, |source, missing| {
         let places = source.find(wanted)?;
         let mut builder = Builder::new(source);
         let mut exports = BTreeMap::new();
@@ -42,7 +43,7 @@ pub(crate) fn read(file: &DebugFile<'_>, wanted: &[Wanted]) -> Result<Read, Erro
             }
         }
         builder.finish()?;
-        Ok(Read { exports, types: builder.types, is_split: source.is_split })
+        Ok(Read { exports, types: builder.types, missing })
     })
 }
 

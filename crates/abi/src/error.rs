@@ -61,10 +61,12 @@ pub enum Unverifiable {
         /// Where the symbol is not described.
         file: PathBuf,
     },
-    /// The file only names others that hold its debug information (`-gsplit-dwarf`).
+    /// Debug information was split off (`-gsplit-dwarf`) to files that are not there, or are of another build.
     Split {
-        /// The file.
+        /// The file that names them.
         file: PathBuf,
+        /// Where they should be.
+        missing: Vec<PathBuf>,
     },
     /// An indirect function: what its resolver chooses is not named.
     Indirect,
@@ -90,8 +92,14 @@ impl fmt::Display for Unverifiable {
                 Ok(())
             }
             Unverifiable::NotDescribed { file } => write!(f, "{} does not describe it", file.display()),
-            Unverifiable::Split { file } => {
-                write!(f, "the debug information of {} is in .dwo files, which are not read", file.display())
+            Unverifiable::Split { file, missing } => {
+                write!(f, "debug information of {} was split off to ", file.display())?;
+                match &missing[..] {
+                    [one] => write!(f, "{}", one.display())?,
+                    [first, rest @ ..] => write!(f, "{} and {} more files", first.display(), rest.len())?,
+                    [] => f.write_str("other files")?,
+                }
+                f.write_str(", which is not there, or of another build")
             }
             Unverifiable::Indirect => f.write_str("it is an indirect function, whose resolver chooses among others"),
             Unverifiable::Part { at, what } if at.is_empty() => f.write_str(what),

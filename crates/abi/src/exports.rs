@@ -108,8 +108,8 @@ pub(crate) fn described(
     let mut tried: Vec<PathBuf> = Vec::new();
     if let Some(file) = debug_file::find(search, image.path, image.bytes, &mut tried)? {
         let read = dwarf::read(&file, wanted)?;
-        if read.exports.is_empty() && read.is_split {
-            return Ok(Err(Unverifiable::Split { file: file.path }));
+        if read.exports.is_empty() && !read.missing.is_empty() {
+            return Ok(Err(Unverifiable::Split { file: file.path, missing: read.missing }));
         }
         let (exports, types) = (read.exports, read.types);
         return Ok(Ok(Abi { evidence: Some(file.evidence), exports, types, ..empty(image) }));

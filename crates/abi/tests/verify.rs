@@ -8,9 +8,9 @@ use sideload::abi::Exported;
 use sideload_abi::{Abi, Error, Evidence, GetVerified, Search, Unverifiable, Verified};
 use sideload_plugin::Stable;
 use std::ffi::{c_char, c_int, c_void};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicI32;
-use support::{SHAPES, build};
+use support::{Built, SHAPES, build};
 
 #[derive(Stable)]
 #[repr(C)]
@@ -226,6 +226,54 @@ fn every_form_of_debug_information_is_read() {
     let zstd = std::process::Command::new("objcopy").arg("--compress-debug-sections=zstd").arg(&built.path).output();
     if zstd.is_ok_and(|output| output.status.success()) {
         basics(&open(&built.path), &Search::default());
+    }
+}
+
+/// The files that a compiler split debug information off to, below the library's folder.
+fn split_off(built: &Built) -> Vec<PathBuf> {
+    let folder = built.path.parent().expect("a file in a folder");
+    let files = std::fs::read_dir(folder).expect("ours").map(|entry| entry.expect("ours").path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "dwo")).collect()
+}
+
+#[test]
+fn split_debug_information_is_read_where_it_is() {
+    let forms: &[&[&str]] = &[
+        &["-gdwarf-5", "-gsplit-dwarf"],
+        &["-gdwarf-4", "-gsplit-dwarf"],
+        &["-gdwarf-5", "-gsplit-dwarf", "-O2", "-fdebug-types-section"],
+        &["-gdwarf-4", "-gsplit-dwarf", "-O2", "-fdebug-types-section"],
+    ];
+    for flags in forms {
+        eprintln!("{flags:?}");
+        let built = build(SHAPES, flags);
+        let [dwo] = &split_off(&built)[..] else { panic!("{:?}", split_off(&built)) };
+        basics(&open(&built.path), &Search::default());
+        let missing = format!(
+            "cannot be checked: debug information of {} was split off to {}, which is not there, or of another build",
+            built.path.display(),
+            dwo.display()
+        );
+        // Of another build: it has another identity.
+        let sound = std::fs::read(dwo).expect("the compiler wrote it");
+        let other = build(&format!("{SHAPES}\nint one_more(int of) {{ return of; }}\n"), flags);
+        std::fs::copy(&split_off(&other)[0], dwo).expect("a folder of ours");
+        let said = |built: &Built| {
+            let library = open(&built.path);
+            // SAFETY: the symbol is not used.
+            let found = unsafe { library.get_verified::<extern "C" fn(&Size) -> f64>("area") }.expect("it is there");
+            found.checked().map_or_else(|error| error.to_string(), |_| "checked".into())
+        };
+        assert!(said(&built).ends_with(&missing), "{}", said(&built));
+        std::fs::remove_file(dwo).expect("a folder of ours");
+        assert!(said(&built).ends_with(&missing), "{}", said(&built));
+        // Whatever is in such a file: an error or an answer.
+        for at in (0..sound.len()).step_by(61) {
+            let mut wrong = sound.clone();
+            wrong[at] ^= 0xff;
+            std::fs::write(dwo, wrong).expect("a folder of ours");
+            let _ = Abi::read(&built.path, &Search::default());
+        }
     }
 }
 

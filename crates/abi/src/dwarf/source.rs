@@ -7,14 +7,14 @@ use crate::exports::Wanted;
 use gimli::{
     AbbreviationsCacheStrategy, AttributeValue, DW_AT_abstract_origin, DW_AT_entry_pc, DW_AT_language,
     DW_AT_linkage_name, DW_AT_location, DW_AT_low_pc, DW_AT_name, DW_AT_signature, DW_AT_specification,
-    DebugInfoOffset, Dwarf, DwarfSections, EndianSlice, Operation, RunTimeEndian, Section, Unit, UnitOffset, UnitType,
-    constants as dw,
+    DebugInfoOffset, Dwarf, DwarfSections, DwoId, EndianSlice, Operation, RunTimeEndian, Section, SectionId, Unit,
+    UnitOffset, UnitType, constants as dw,
 };
 use object::Object;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(super) type Slice<'d> = EndianSlice<'d, RunTimeEndian>;
 pub(super) type Die<'d> = gimli::DebuggingInformationEntry<Slice<'d>>;
@@ -53,36 +53,84 @@ struct File<'d> {
 }
 
 pub(super) struct Source<'d> {
-    /// The file itself, and the one that it shares parts with.
+    /// The file itself, the one that it shares parts with, and those that its units were split off to.
     files: Vec<File<'d>>,
+    /// Which of them is the one that it shares parts with.
+    supplement: Option<usize>,
     /// Types with a unit of their own.
     signatures: HashMap<u64, Place>,
-    pub(super) is_split: bool,
     steps: Cell<u64>,
 }
 
-/// Reads with the file's sections at hand.
-pub(super) fn with<T>(file: &DebugFile<'_>, read: impl FnOnce(&Source<'_>) -> Result<T, Damage>) -> Result<T, Error> {
+/// Reads with the file's sections at hand, and those of the files that units were split off to (`-gsplit-dwarf`); `read`
+/// also gets those that are missing.
+pub(super) fn with<T>(
+    file: &DebugFile<'_>,
+    read: impl FnOnce(&Source<'_>, Vec<PathBuf>) -> Result<T, Damage>,
+) -> Result<T, Error> {
     let blame = |damage| match damage {
         Damage::Dwarf(error) => Error::damaged(&file.path, format!("debug information: {error}")),
         Damage::Endless => Error::damaged(&file.path, "debug information: entries without an end"),
     };
-    let (main, endian) = sections(&file.path, &file.bytes)?;
+    let (main, endian) = sections(&file.path, &file.bytes, Names::Whole)?;
     let shared = match &file.supplement {
-        Some((path, bytes)) => Some(sections(path, bytes)?.0),
+        Some((path, bytes)) => Some(sections(path, bytes, Names::Whole)?.0),
         None => None,
     };
     let borrow = |bytes| EndianSlice::new(bytes, endian);
     let dwarf = main.borrow_with_sup(shared.as_ref(), |section| borrow(&**section));
     let shared = shared.as_ref().map(|sections| sections.borrow(|section| borrow(&**section)));
-    Source::new(dwarf, shared).and_then(|source| read(&source)).map_err(blame)
+    let main = File::new(dwarf).map_err(blame)?;
+    let (mut read_splits, mut missing) = (Vec::new(), Vec::new());
+    for split in main.splits().map_err(blame)? {
+        match debug_file::find_split(&file.path, &split.folder, &split.name)? {
+            Ok((path, bytes)) => read_splits.push((split, path, bytes)),
+            Err(path) => missing.push(path),
+        }
+    }
+    let mut splits = Vec::new();
+    for (split, path, bytes) in &read_splits {
+        splits.push((split, path, sections(path, bytes, Names::Split)?.0));
+    }
+    let mut files = Vec::new();
+    for (split, path, sections) in &splits {
+        let dwarf = sections.borrow(|section| borrow(&**section));
+        match File::split_off(dwarf, &main, split).map_err(blame)? {
+            Some(file) => files.push(file),
+            None => missing.push((*path).clone()),
+        }
+    }
+    let supplement = shared.map(File::new).transpose().map_err(blame)?;
+    Source::new(main, supplement, files).and_then(|source| read(&source, missing)).map_err(blame)
+}
+
+/// What sections are called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// `.debug_info`
+    Whole,
+    /// `.debug_info.dwo`
+    Split,
+}
+
+/// A unit of which all but the addresses is in another file.
+struct Split {
+    unit: usize,
+    id: DwoId,
+    /// Where it was compiled, and the name relative to that.
+    folder: PathBuf,
+    name: PathBuf,
 }
 
 type Sections<'a> = DwarfSections<Cow<'a, [u8]>>;
 
-fn sections<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Sections<'a>, RunTimeEndian), Error> {
+fn sections<'a>(path: &Path, bytes: &'a [u8], names: Names) -> Result<(Sections<'a>, RunTimeEndian), Error> {
     let elf = debug_file::parse(path, bytes)?;
-    let sections = DwarfSections::load(|id| debug_file::section(path, &elf, id.name()))?;
+    let name = |id: SectionId| if names == Names::Split { id.dwo_name() } else { Some(id.name()) };
+    let sections = DwarfSections::load(|id| match name(id) {
+        Some(name) => debug_file::section(path, &elf, name),
+        None => Ok(Cow::Borrowed(&[][..])),
+    })?;
     let endian = if elf.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
     Ok((sections, endian))
 }
@@ -105,27 +153,52 @@ impl<'d> File<'d> {
         }
         Ok(File { dwarf, units, starts })
     }
+
+    /// The units that are in other files.
+    fn splits(&self) -> Result<Vec<Split>, Damage> {
+        let mut splits = Vec::new();
+        for (at, unit) in self.units.iter().enumerate() {
+            if let (Some(name), Some(id)) = (unit.dwo_name()?, unit.dwo_id) {
+                let name = self.dwarf.attr_string(unit, name)?;
+                let path = |text: Slice<'d>| PathBuf::from(text.to_string_lossy().into_owned());
+                let folder = unit.comp_dir.map(path).unwrap_or_default();
+                splits.push(Split { unit: at, id, folder, name: path(name) });
+            }
+        }
+        Ok(splits)
+    }
+
+    /// The file that a unit of `main` was split off to; `None` if it is that of another build.
+    fn split_off(mut dwarf: Dwarf<Slice<'d>>, main: &File<'d>, split: &Split) -> Result<Option<File<'d>>, Damage> {
+        dwarf.make_dwo(&main.dwarf);
+        let mut file = File::new(dwarf)?;
+        let mut is_it = false;
+        for unit in file.units.iter_mut().filter(|unit| unit.dwo_id == Some(split.id)) {
+            unit.copy_relocated_attributes(&main.units[split.unit]);
+            is_it = true;
+        }
+        Ok(is_it.then_some(file))
+    }
 }
 
 impl<'d> Source<'d> {
-    fn new(dwarf: Dwarf<Slice<'d>>, shared: Option<Dwarf<Slice<'d>>>) -> Result<Source<'d>, Damage> {
-        let files = [Some(dwarf), shared].into_iter().flatten().map(File::new).collect::<Result<Vec<_>, _>>()?;
+    fn new(main: File<'d>, shared: Option<File<'d>>, splits: Vec<File<'d>>) -> Result<Source<'d>, Damage> {
+        let supplement = shared.is_some().then_some(1);
+        let files: Vec<File<'d>> = std::iter::once(main).chain(shared).chain(splits).collect();
         let size: usize = files.iter().map(|file| file.dwarf.debug_info.reader().slice().len()).sum();
         // An entry takes a byte at least, and is visited for itself, for its parent and for what completes it.
         let steps = Cell::new((size as u64).saturating_mul(8).saturating_add(1 << 16));
-        let (mut signatures, mut is_split) = (HashMap::new(), false);
+        let mut signatures = HashMap::new();
         for (file, units) in files.iter().enumerate() {
             for (at, unit) in units.units.iter().enumerate() {
-                match unit.header.type_() {
-                    UnitType::Type { type_signature, type_offset } => {
-                        signatures.insert(type_signature.0, Place { file, unit: at, at: type_offset });
-                    }
-                    UnitType::Skeleton(_) => is_split = true,
-                    _ => is_split |= unit.dwo_name()?.is_some(),
+                if let UnitType::Type { type_signature, type_offset }
+                | UnitType::SplitType { type_signature, type_offset } = unit.header.type_()
+                {
+                    signatures.insert(type_signature.0, Place { file, unit: at, at: type_offset });
                 }
             }
         }
-        Ok(Source { files, signatures, is_split, steps })
+        Ok(Source { files, supplement, signatures, steps })
     }
 
     fn step(&self) -> Result<(), Damage> {
@@ -176,7 +249,7 @@ impl<'d> Source<'d> {
         match value {
             AttributeValue::UnitRef(at) => Some(Place { at, ..from }),
             AttributeValue::DebugInfoRef(offset) => self.place_in(from.file, offset),
-            AttributeValue::DebugInfoRefSup(offset) => self.place_in(1, offset),
+            AttributeValue::DebugInfoRefSup(offset) => self.place_in(self.supplement?, offset),
             AttributeValue::DebugTypesRef(signature) => self.signatures.get(&signature.0).copied(),
             _ => None,
         }
@@ -266,17 +339,20 @@ impl<'d> Source<'d> {
         let addresses: BTreeSet<u64> = wanted.iter().map(|wanted| wanted.vm).collect();
         let only_functions = wanted.iter().all(|wanted| wanted.is_function);
         let mut found: HashMap<(u64, bool), Vec<Place>> = HashMap::new();
-        for (number, unit) in self.files[0].units.iter().enumerate() {
-            let place = Place { file: 0, unit: number, at: UnitOffset(0) };
-            if only_functions && !self.may_hold(unit, &addresses)? {
+        let described = (0..self.files.len()).filter(|file| Some(*file) != self.supplement);
+        let units = described.flat_map(|file| (0..self.files[file].units.len()).map(move |unit| (file, unit)));
+        for (file, number) in units {
+            let place = Place { file, unit: number, at: UnitOffset(0) };
+            let (dwarf, unit) = self.unit(place);
+            if only_functions && !self.may_hold(dwarf, unit, &addresses)? {
                 continue;
             }
             let mut entries = unit.entries();
             while let Some(die) = entries.next_dfs()? {
                 self.step()?;
                 let (address, is_function) = match die.tag() {
-                    dw::DW_TAG_subprogram => (self.entry_address(unit, die)?, true),
-                    dw::DW_TAG_variable => (self.variable_address(unit, die)?, false),
+                    dw::DW_TAG_subprogram => (entry_address(dwarf, unit, die)?, true),
+                    dw::DW_TAG_variable => (variable_address(dwarf, unit, die)?, false),
                     _ => continue,
                 };
                 if let Some(address) = address.filter(|address| addresses.contains(address)) {
@@ -313,8 +389,13 @@ impl<'d> Source<'d> {
     }
 
     /// Whether one of the addresses lies in the unit, as far as it says where its code is.
-    fn may_hold(&self, unit: &Unit<Slice<'d>>, addresses: &BTreeSet<u64>) -> Result<bool, Damage> {
-        let mut ranges = self.files[0].dwarf.unit_ranges(unit)?;
+    fn may_hold(
+        &self,
+        dwarf: &Dwarf<Slice<'d>>,
+        unit: &Unit<Slice<'d>>,
+        addresses: &BTreeSet<u64>,
+    ) -> Result<bool, Damage> {
+        let mut ranges = dwarf.unit_ranges(unit)?;
         let mut has_ranges = false;
         while let Some(range) = ranges.next()? {
             self.step()?;
@@ -325,30 +406,33 @@ impl<'d> Source<'d> {
         }
         Ok(!has_ranges)
     }
+}
 
-    fn entry_address(&self, unit: &Unit<Slice<'d>>, die: &Die<'d>) -> Result<Option<u64>, Damage> {
-        let dwarf = &self.files[0].dwarf;
-        for name in [DW_AT_low_pc, DW_AT_entry_pc] {
-            if let Some(value) = die.attr_value(name)
-                && let Some(address) = dwarf.attr_address(unit, value)?
-            {
-                return Ok(Some(address));
-            }
+fn entry_address<'d>(dwarf: &Dwarf<Slice<'d>>, unit: &Unit<Slice<'d>>, die: &Die<'d>) -> Result<Option<u64>, Damage> {
+    for name in [DW_AT_low_pc, DW_AT_entry_pc] {
+        if let Some(value) = die.attr_value(name)
+            && let Some(address) = dwarf.attr_address(unit, value)?
+        {
+            return Ok(Some(address));
         }
-        // Of a function in several parts, the first one has the entry.
-        let mut ranges = dwarf.die_ranges(unit, die)?;
-        Ok(ranges.next()?.map(|range| range.begin))
     }
+    // Of a function in several parts, the first one has the entry.
+    let mut ranges = dwarf.die_ranges(unit, die)?;
+    Ok(ranges.next()?.map(|range| range.begin))
+}
 
-    fn variable_address(&self, unit: &Unit<Slice<'d>>, die: &Die<'d>) -> Result<Option<u64>, Damage> {
-        let Some(AttributeValue::Exprloc(expression)) = die.attr_value(DW_AT_location) else { return Ok(None) };
-        let mut operations = expression.operations(unit.encoding());
-        let address = match operations.next()? {
-            Some(Operation::Address { address }) => address,
-            Some(Operation::AddressIndex { index }) => self.files[0].dwarf.address(unit, index)?,
-            _ => return Ok(None),
-        };
-        // A thread-local has its offset here.
-        Ok(operations.next()?.is_none().then_some(address))
-    }
+fn variable_address<'d>(
+    dwarf: &Dwarf<Slice<'d>>,
+    unit: &Unit<Slice<'d>>,
+    die: &Die<'d>,
+) -> Result<Option<u64>, Damage> {
+    let Some(AttributeValue::Exprloc(expression)) = die.attr_value(DW_AT_location) else { return Ok(None) };
+    let mut operations = expression.operations(unit.encoding());
+    let address = match operations.next()? {
+        Some(Operation::Address { address }) => address,
+        Some(Operation::AddressIndex { index }) => dwarf.address(unit, index)?,
+        _ => return Ok(None),
+    };
+    // A thread-local has its offset here.
+    Ok(operations.next()?.is_none().then_some(address))
 }
