@@ -2,6 +2,7 @@
 //! run there.
 
 mod chores;
+mod faults;
 mod names;
 mod step;
 
@@ -32,6 +33,8 @@ enum Chore {
     Bless,
     /// Check the registry with every order of events (loom)
     Model,
+    /// Check that the model of the plugins' lives fails with each of a list of faults, planted in a copy of the sources
+    Faults,
     /// Lint the library for the platforms that this machine cannot run, and link a program that uses it for macOS
     ///
     /// Installs a compiler with their standard libraries first, and zig as linker (scripts/cross-setup.sh).
@@ -54,8 +57,13 @@ enum Chore {
 
 fn main() -> ExitCode {
     let chore = Arguments::parse().chore;
-    if let Chore::Names { folders } = &chore {
-        return match folders.iter().try_for_each(|folder| names::check(folder)) {
+    let checked = match &chore {
+        Chore::Names { folders } => Some(folders.iter().try_for_each(|folder| names::check(folder))),
+        Chore::Faults => Some(faults::run()),
+        _ => None,
+    };
+    if let Some(result) = checked {
+        return match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 eprintln!("xtask: {failure}");
@@ -68,7 +76,7 @@ fn main() -> ExitCode {
         Chore::Bless => chores::bless(),
         Chore::Model => chores::model(),
         Chore::Cross => chores::cross(),
-        Chore::Names { .. } => Vec::new(),
+        Chore::Names { .. } | Chore::Faults => Vec::new(),
         Chore::Asan => chores::asan(),
         Chore::Fuzz { seconds } => chores::fuzz(seconds),
     };

@@ -140,3 +140,20 @@ fn the_newest_generation_is_the_current_one() {
         assert_eq!(current, [2]);
     });
 }
+
+/// The same, with a second file whose init functions fail: the first one stays, whichever is done first.
+#[test]
+fn a_generation_that_fails_takes_nobodys_place() {
+    check(|| {
+        let toys = Toys::new(Lives::new());
+        let other = {
+            let toys = Arc::clone(&toys);
+            thread::spawn(move || open(&toys, 1, sound).2)
+        };
+        assert_eq!(open(&toys, 2, |_| Err("no server")).2, Err("no server".into()));
+        assert_eq!(other.join().unwrap(), Ok(()));
+        let list = toys.lock();
+        let alive: Vec<Key> = list.iter().filter(|life| life.is_alive()).map(|life| life.key).collect();
+        assert_eq!(alive, [Key::Instance(1)]);
+    });
+}
