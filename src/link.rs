@@ -93,6 +93,9 @@ pub struct Present<'a> {
     pub asks: &'a [Need],
 }
 
+/// Whether a name is counted: see [`Inventory::counted`].
+pub type Counts = dyn Fn(&[u8]) -> bool + Sync;
+
 /// What the process has, as of `epoch`.
 #[derive(Default)]
 pub struct Inventory<'a> {
@@ -106,11 +109,16 @@ pub struct Inventory<'a> {
     pub static_host: bool,
     /// Names that this library answers itself wherever the host's definition would be bound.
     pub replaced: &'a [&'a [u8]],
-    /// Names of the host's that it answers as well, on the way to the host's definition, and only where there is one.
-    pub counted: &'a [&'a [u8]],
+    /// Says of a name of the host's whether this library answers it as well, on the way to the host's definition.
+    pub counted: Option<&'a Counts>,
 }
 
 impl Inventory<'_> {
+    /// Whether this library answers a name of the host's on the way to the host's definition.
+    pub fn counts(&self, name: &[u8]) -> bool {
+        self.counted.is_some_and(|counted| counted(name))
+    }
+
     /// Whether the process is one of macOS: its images' definitions are found by who is to define them.
     pub fn is_two_level(&self) -> bool {
         self.host.first().is_some_and(|program| matches!(program.definitions, Definitions::TwoLevel(_)))

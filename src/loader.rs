@@ -562,7 +562,7 @@ fn inventory<'a>(
         loaded: loaded.collect(),
         static_host: host.is_static(),
         replaced: replace::REPLACED,
-        counted: counted::names(),
+        counted: Some(&counted::answers),
     }
 }
 

@@ -115,11 +115,14 @@ impl Group {
         }
     }
 
-    fn supplied(&self) -> Vec<RunAddr> {
+    fn supplied(&self) -> Result<Vec<RunAddr>, ErrorKind> {
+        let ours = |name: &[u8]| {
+            replace::supplied(name).ok_or(ErrorKind::Host { what: "a function that was counted on is gone" })
+        };
         let address = |row: &Supplied| match &row.by {
-            Supplier::Caller(address) => *address,
-            Supplier::Library => replace::supplied(&row.name).unwrap_or_default(),
-            Supplier::Stub { module } => stubs::stub(&row.name, module),
+            Supplier::Caller(address) => Ok(*address),
+            Supplier::Library => ours(&row.name),
+            Supplier::Stub { module } => Ok(stubs::stub(&row.name, module)),
         };
         self.plan.supplied.iter().map(address).collect()
     }
@@ -176,11 +179,12 @@ impl Mapped {
         let tls = |provider, model| group.thread_locals(&thread_locals, provider, model);
         let descriptors = RefCell::new(Descriptors::default());
         let describe = |block, offset| descriptors.borrow_mut().make(block, offset, &group.host);
+        let supplied = group.supplied().map_err(|kind| kind.at(&group.module(ModuleId(0)).name, Stage::Relocate))?;
         let addresses = Addresses {
             new,
             loaded: group.snapshot.instances.iter().map(|instance| instance.bias()).collect(),
             host: group.host.images.iter().map(|image| image.bias()).collect(),
-            supplied: group.supplied(),
+            supplied,
             described_in_place: group.host.describes_in_place(),
             tls: Some(&tls),
             descriptor: Some(&describe),

@@ -172,3 +172,20 @@ fn local_global_and_deep_scopes() {
     let needy = try_open(&Loader::new().deep(true), path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(call(&needy, "answer"), 42);
 }
+
+/// The host's functions that this library counts the calls of are replaced only where it finds the host's own.
+#[test]
+fn counted_functions_that_only_their_version_finds() {
+    assert_eq!(call(&open(build("old_fork_handler").path), "answer"), 42);
+}
+
+#[test]
+fn counted_functions_of_an_image_that_the_host_may_close() {
+    if passes_elsewhere("counted_functions_of_an_image_that_the_host_may_close") {
+        return;
+    }
+    // SAFETY: its initialisers are the distribution's.
+    let host = unsafe { libloading::os::unix::Library::new("libstdc++.so.6") }.expect("it is installed");
+    assert_eq!(call(&open(build("tls_cxx").path), "answer"), 42);
+    drop(host);
+}

@@ -376,9 +376,9 @@ impl<'t> Linker<'t, '_> {
     }
 
     fn found(&mut self, query: &Query<'t>, provider: Provider, found: &Found, class: Class) -> Definition {
-        let (name, Inventory { replaced, counted, .. }) = (query.name(), self.inventory);
-        let is_counted = || found.kind == SymbolKind::Code && counted.contains(&name);
-        if matches!(provider, Provider::Host(_)) && (replaced.contains(&name) || is_counted()) {
+        let (name, inventory) = (query.name(), self.inventory);
+        let is_counted = || found.kind == SymbolKind::Code && inventory.counts(name);
+        if matches!(provider, Provider::Host(_)) && (inventory.replaced.contains(&name) || is_counted()) {
             return self.supply(name, Supplier::Library);
         }
         let (provider, found) = if found.unique { self.unique(query, provider, found) } else { (provider, *found) };

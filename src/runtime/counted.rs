@@ -16,7 +16,7 @@
 //! Invariant: an address in [`HOST`] is that of the host's function of that name, from an image that is never unloaded; a
 //! record is made by one call and consumed by the one call of its destructor.
 
-use super::host::HostImages;
+use super::host::{HostImage, HostImages};
 use crate::addr::RunAddr;
 use crate::plan::Query;
 use crate::registry::{Instance, REGISTRY};
@@ -45,24 +45,12 @@ const KEY_CREATE: usize = 4;
 const KEY_DELETE: usize = 7;
 const TSS_DELETE: usize = 8;
 
-/// The host's functions once they were looked for: null before that, and [`NONE`] where it has none.
+/// The host's functions, once they were looked for and found.
 static HOST: [AtomicPtr<()>; NAMES.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; NAMES.len()];
 
-/// Where no function is.
-const NONE: *mut () = ptr::without_provenance_mut(1);
-
-/// The names. What the linker binds to a function of the host that has one of them is bound to ours.
-pub(crate) fn names() -> &'static [&'static [u8]] {
-    const ALL: [&[u8]; NAMES.len()] = {
-        let mut all: [&[u8]; NAMES.len()] = [b""; NAMES.len()];
-        let mut at = 0;
-        while at < all.len() {
-            all[at] = NAMES[at].0;
-            at += 1;
-        }
-        all
-    };
-    &ALL
+/// Whether a name of the host's is bound to our function.
+pub(crate) fn answers(name: &[u8]) -> bool {
+    entry(name).is_some()
 }
 
 /// Our function of that name, if the host has one to go on to.
@@ -73,23 +61,27 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
 
 /// The host's function, or null. It is looked for when it is first needed.
 fn host(index: usize) -> *const () {
-    let mut known = HOST[index].load(Ordering::Acquire);
-    if known.is_null() {
-        let Ok(images) = super::host::images() else { return ptr::null() };
-        known = look_for(&images, NAMES[index].0);
-        HOST[index].store(known, Ordering::Release);
+    let place = &HOST[index];
+    let known = place.load(Ordering::Acquire);
+    if !known.is_null() {
+        return known;
     }
-    if known == NONE { ptr::null() } else { known }
+    let found = super::host::images().ok().and_then(|images| look_for(&images, NAMES[index].0));
+    let Some(at) = found else { return ptr::null() };
+    let found = ptr::with_exposed_provenance_mut(at.0 as usize);
+    let stored = place.compare_exchange(ptr::null_mut(), found, Ordering::AcqRel, Ordering::Acquire);
+    stored.err().unwrap_or(found)
 }
 
-fn look_for(host: &HostImages, name: &[u8]) -> *mut () {
-    let mut images = host.images.iter().filter(|image| image.global);
-    let found = images.find_map(|image| Some((image, image.find(&Query::by_name(name))?)));
-    let code = found.and_then(|(image, symbol)| {
+/// The first function of that name in an image that stays.
+fn look_for(host: &HostImages, name: &[u8]) -> Option<RunAddr> {
+    let images = host.images.iter().filter(|image| image.global && image.stays());
+    let function = |image: &HostImage| {
+        let symbol = image.find(&Query::by_name(name))?;
         let at = symbol.vm + image.bias();
         (symbol.kind == SymbolKind::Code && image.is_code(at)).then_some(at)
-    });
-    code.map_or(NONE, |at| ptr::with_exposed_provenance_mut(at.0 as usize))
+    };
+    { images }.find_map(|image| function(image))
 }
 
 /// The image of ours that one of the addresses lies in: the first that does.
@@ -349,7 +341,7 @@ mod tests {
     #[test]
     fn the_host_has_them() {
         for name in [&b"pthread_key_create"[..], b"pthread_key_delete"] {
-            assert!(names().contains(&name) && entry(name).is_some(), "{}", name.escape_ascii());
+            assert!(answers(name), "{}", name.escape_ascii());
         }
         assert_eq!(entry(b"pthread_getspecific"), None);
     }

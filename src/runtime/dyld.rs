@@ -233,6 +233,11 @@ impl HostImage {
         }))
     }
 
+    /// Whether it is never unloaded.
+    pub(crate) fn stays(&self) -> bool {
+        self.is_main || self.image.in_cache
+    }
+
     /// Tells it from all other images of the host: where its header is.
     pub(crate) fn key(&self) -> RunAddr {
         self.image.at

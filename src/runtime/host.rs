@@ -133,6 +133,8 @@ fn links(origin: &Origin, permanent: usize) -> Result<Vec<Link>, ErrorKind> {
 impl HostImages {
     fn read(origin: &Origin, previous: Option<&HostImages>) -> Result<HostImages, ErrorKind> {
         const ATTEMPTS: u32 = 1000;
+        // In so many passes in a row an image would have to go and come back each time.
+        const PATIENCE: u32 = 16;
         // At first, nothing is known to go away.
         let mut permanent = previous.map_or(usize::MAX, |images| images.permanent);
         for attempt in 0..ATTEMPTS {
@@ -141,8 +143,8 @@ impl HostImages {
             let images = HostImages::build(origin, &before, previous);
             permanent = images.permanent;
             // What was made while the list changed may mix two moments; and where the same image went and came back, it
-            // may lack a part. (An image whose file was cut off lacks a part for good.)
-            let complete = !vanishing::has_missed() || attempt > ATTEMPTS / 10;
+            // may lack a part. (An image whose file was cut off, or that has no tables, lacks a part for good.)
+            let complete = !vanishing::has_missed() || attempt >= PATIENCE;
             if complete && images.are_current(&links(origin, permanent)?) {
                 return Ok(images);
             }

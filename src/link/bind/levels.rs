@@ -13,7 +13,7 @@ use super::{Bindings, Linker, MOST_ASTRAY, Supplier};
 use crate::darwin::{self, Answer};
 use crate::error::{ErrorKind, Place};
 use crate::link::group::Group;
-use crate::link::{Definitions, Inventory, LinkedModule};
+use crate::link::{Definitions, LinkedModule};
 use crate::plan::{self, Exported, Import, Level, NeedKind, Query, Stream, Symbols, TwoLevelSymbols};
 use crate::symbol::{Class, Definition, HostId, InstanceId, ModuleId, Provider};
 use std::collections::BTreeSet;
@@ -241,7 +241,7 @@ impl<'t> Linker<'t, '_> {
     fn counted(&mut self, provider: Provider, name: &[u8], definition: Definition) -> Definition {
         let c_name = darwin::c_name(name);
         match provider {
-            Provider::Host(_) if self.inventory.counted.contains(&c_name) => self.supply(c_name, Supplier::Library),
+            Provider::Host(_) if self.inventory.counts(c_name) => self.supply(c_name, Supplier::Library),
             _ => self.used(provider, definition),
         }
     }
@@ -268,8 +268,7 @@ impl<'t> Linker<'t, '_> {
             Answer::Differs => return None,
             Answer::Host(name) | Answer::HostOrOurs(name) => name,
         };
-        let Inventory { replaced, counted, .. } = self.inventory;
-        if replaced.contains(&host_name) {
+        if self.inventory.replaced.contains(&host_name) {
             return Some(self.supply(host_name, Supplier::Library));
         }
         let query = Query::by_name(host_name);
@@ -279,7 +278,7 @@ impl<'t> Linker<'t, '_> {
         for provider in all {
             // Not what images of this namespace define: they are the need that an import names, or in nobody's way.
             let Some(found) = self.definitions(images, provider).find(&query) else { continue };
-            if matches!(provider, Provider::Host(_)) && counted.contains(&host_name) {
+            if matches!(provider, Provider::Host(_)) && self.inventory.counts(host_name) {
                 return Some(self.supply(host_name, Supplier::Library));
             }
             return Some(self.used(provider, super::at(provider, &found, Class::Data)));

@@ -55,6 +55,11 @@ impl HostImage {
         Path::new(OsStr::from_bytes(&self.path))
     }
 
+    /// Whether it is never unloaded.
+    pub(crate) fn stays(&self) -> bool {
+        self.permanent
+    }
+
     pub(super) fn path_bytes(&self) -> &[u8] {
         &self.path
     }
