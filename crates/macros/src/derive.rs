@@ -23,11 +23,11 @@ pub(crate) fn describe(input: &DeriveInput, kind: Kind) -> syn::Result<TokenStre
     let body = match &input.data {
         Data::Struct(data) => {
             let fields = fields(&data.fields, true);
-            quote!(Type::structure::<Self>(<Self as Typed>::NAME, Repr::#repr, const { &[#(#fields),*] }))
+            quote!(::sideload::abi::Type::structure::<Self>(<Self as ::sideload::abi::Typed>::NAME, ::sideload::abi::Repr::#repr, const { &[#(#fields),*] }))
         }
         Data::Enum(data) => {
             let variants = variants(data);
-            quote!(Type::enumeration::<Self>(<Self as Typed>::NAME, Repr::#repr, const { &[#(#variants),*] }))
+            quote!(::sideload::abi::Type::enumeration::<Self>(<Self as ::sideload::abi::Typed>::NAME, ::sideload::abi::Repr::#repr, const { &[#(#variants),*] }))
         }
         Data::Union(data) => {
             let text = "nothing tells which field of a union is in use: it cannot be described";
@@ -68,11 +68,10 @@ pub(crate) fn describe(input: &DeriveInput, kind: Kind) -> syn::Result<TokenStre
     };
     Ok(quote! {
         const _: () = {
-            use ::sideload::abi::{Field, Repr, Type, Typed, Variant};
             // SAFETY: every field is listed, with the offset that the compiler gave it.
-            unsafe impl #bounded Typed for #of #conditions {
+            unsafe impl #bounded ::sideload::abi::Typed for #of #conditions {
                 const NAME: &'static str = #name;
-                const TYPE: Type = #body #check;
+                const TYPE: ::sideload::abi::Type = #body #check;
             }
             #marker
         };
@@ -113,7 +112,7 @@ fn fields(fields: &Fields, with_offsets: bool) -> Vec<TokenStream> {
         };
         let of = without_lifetimes(&field.ty);
         let offset = if with_offsets { quote!(::core::mem::offset_of!(Self, #member)) } else { quote!(0) };
-        quote!(Field { name: #name, offset: #offset, of: const { &<#of as Typed>::TYPE } })
+        quote!(::sideload::abi::Field { name: #name, offset: #offset, of: const { &<#of as ::sideload::abi::Typed>::TYPE } })
     };
     fields.iter().enumerate().map(describe).collect()
 }
@@ -134,7 +133,7 @@ fn variants(data: &syn::DataEnum) -> Vec<TokenStream> {
         };
         last = number.clone();
         let (name, fields) = (variant.ident.to_string(), fields(&variant.fields, false));
-        quote!(Variant { name: #name, discriminant: #number, fields: const { &[#(#fields),*] } })
+        quote!(::sideload::abi::Variant { name: #name, discriminant: #number, fields: const { &[#(#fields),*] } })
     };
     data.variants.iter().map(describe).collect()
 }

@@ -30,7 +30,8 @@ pub(crate) struct Signature {
     /// In the result, what a lifetime without a name stands for.
     elided: Option<u8>,
     in_result: bool,
-    aliases: Vec<TokenStream>,
+    /// Those that have an alias, by how they are written.
+    types: Vec<(String, TokenStream)>,
     arguments: Vec<TokenStream>,
     error: Option<Error>,
 }
@@ -60,7 +61,6 @@ impl Signature {
         let (aliases, arguments, result) = Signature::describe_all(Form::Parts, arguments, result)?;
         Ok(quote!({
             #(#aliases)*
-            use ::sideload::abi::{Part, Typed};
             ::sideload::abi::ItemType::Function {
                 abi: #abi,
                 is_unsafe: #is_unsafe,
@@ -86,7 +86,12 @@ impl Signature {
             ReturnType::Default => signature.bound(&parse_quote!(())),
             ReturnType::Type(_, of) => signature.describe(of),
         };
-        let Signature { aliases, arguments, error, .. } = signature;
+        let Signature { types, arguments, error, .. } = signature;
+        let alias = |(at, (_, of)): (usize, &(String, TokenStream))| {
+            let alias = format_ident!("__Type{}", at);
+            quote!(type #alias = #of;)
+        };
+        let aliases = types.iter().enumerate().map(alias).collect();
         match error {
             Some(error) => Err(error),
             None => Ok((aliases, arguments, result)),
@@ -108,7 +113,9 @@ impl Signature {
                 let inner = self.typed(&inner);
                 match self.form {
                     Form::Tree => quote!(const { &::sideload::abi::Type::reference(#mutable, #number, #inner) }),
-                    Form::Parts => quote!(Part::Reference { mutable: #mutable, lifetime: #number, to: #inner }),
+                    Form::Parts => {
+                        quote!(::sideload::abi::Part::Reference { mutable: #mutable, lifetime: #number, to: #inner })
+                    }
                 }
             }
             _ => self.bound(of),
@@ -122,13 +129,13 @@ impl Signature {
         if lifetimes.iter().all(is_static) {
             return match self.form {
                 Form::Tree => inner,
-                Form::Parts => quote!(Part::Plain(#inner)),
+                Form::Parts => quote!(::sideload::abi::Part::Plain(#inner)),
             };
         }
         let numbers: Vec<u8> = lifetimes.iter().map(|lifetime| self.number(lifetime.as_ref())).collect();
         match self.form {
             Form::Tree => quote!(const { &::sideload::abi::Type::bound(&[#(#numbers),*], #inner) }),
-            Form::Parts => quote!(Part::Bound { lifetimes: &[#(#numbers),*], of: #inner }),
+            Form::Parts => quote!(::sideload::abi::Part::Bound { lifetimes: &[#(#numbers),*], of: #inner }),
         }
     }
 
@@ -144,19 +151,18 @@ impl Signature {
     }
 
     /// Goes through an alias, since there rustc refuses lifetimes that a path leaves out: `View` for `View<'_>`. They
-    /// would be taken for static ones otherwise.
-    fn typed(&mut self, of: &Type) -> TokenStream {
-        let of = match is_primitive(of) {
-            true => quote!(#of),
-            false => {
-                let alias = format_ident!("__Type{}", self.aliases.len());
-                self.aliases.push(quote!(type #alias = #of;));
-                quote!(#alias)
-            }
-        };
+    /// would be taken for static ones otherwise. (No type is spared that: a crate may have a `u8` of its own.)
+    fn typed(&mut self, aliased: &Type) -> TokenStream {
+        let aliased = quote!(#aliased);
+        let text = aliased.to_string();
+        let known = self.types.iter().position(|(known, _)| *known == text);
+        let of = format_ident!("__Type{}", known.unwrap_or(self.types.len()));
+        if known.is_none() {
+            self.types.push((text, aliased));
+        }
         match self.form {
             Form::Tree => quote!(&<#of as ::sideload::abi::Typed>::TYPE),
-            Form::Parts => quote!(&<#of as Typed>::ENCODED),
+            Form::Parts => quote!(&<#of as ::sideload::abi::Typed>::ENCODED),
         }
     }
 
@@ -175,20 +181,6 @@ impl Signature {
     fn new_number(&mut self, name: Option<Ident>) -> u8 {
         self.names.push(name);
         (self.names.len() - 1).min(usize::from(STATIC) - 1) as u8
-    }
-}
-
-/// A type of the language that has no lifetimes to leave out, which spares the compiler the alias.
-fn is_primitive(of: &Type) -> bool {
-    const NAMES: [&str; 17] = [
-        "bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
-        "f32", "f64",
-    ];
-    match of {
-        Type::Path(path) => path.path.get_ident().is_some_and(|name| NAMES.iter().any(|known| name == known)),
-        Type::Slice(slice) => is_primitive(&slice.elem),
-        Type::Tuple(tuple) => tuple.elems.iter().all(is_primitive),
-        _ => false,
     }
 }
 

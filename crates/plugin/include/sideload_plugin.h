@@ -42,11 +42,11 @@
 /* Who the plugin is. At most once. */
 #define SIDELOAD_PLUGIN(NAME, VERSION)                                                                                 \
     SIDELOAD_NOTE_(__LINE__, 1,                                                                                        \
-                   unsigned char flags; /* none */                                                                     \
+                   unsigned char flags; /* none: the upper half is the complement of the lower */                      \
                    SIDELOAD_TEXT_(name_key, "name") SIDELOAD_TEXT_(name, NAME) SIDELOAD_TEXT_(version_key, "version")  \
                        SIDELOAD_TEXT_(version, VERSION) SIDELOAD_TEXT_(language_key, "language")                       \
                            SIDELOAD_TEXT_(language, "C"),                                                              \
-                   0xf0, SIDELOAD_PUT_("name"), SIDELOAD_PUT_(NAME), SIDELOAD_PUT_("version"), SIDELOAD_PUT_(VERSION),       \
+                   0xf0, SIDELOAD_PUT_("name"), SIDELOAD_PUT_(NAME), SIDELOAD_PUT_("version"), SIDELOAD_PUT_(VERSION), \
                    SIDELOAD_PUT_("language"), SIDELOAD_PUT_("C"))
 
 /* Exports a function, or a variable, under its own name. */

@@ -154,6 +154,40 @@ fn long(_of: &mut Long, _and: Point) -> Long {
 #[sideload::export]
 unsafe extern "C" fn nothing() {}
 
+/// Types of a plugin that are called as those that the macro's own code is made of, or as the language's.
+mod homonyms {
+    #![allow(non_camel_case_types, reason = "the point")]
+
+    #[derive(sideload::Typed)]
+    pub struct Type(pub u8);
+    #[derive(sideload::Typed)]
+    pub enum Variant {
+        Field(Type),
+        Repr,
+    }
+    #[derive(sideload::Typed)]
+    pub struct Part(pub f64, pub Variant);
+    #[derive(sideload::Typed)]
+    pub struct Typed(pub f32);
+    #[derive(sideload::Typed)]
+    pub struct u8(pub std::primitive::u64);
+
+    #[sideload::export]
+    pub fn mix(_part: Part, _typed: &Typed) -> u8 {
+        unreachable!("only described")
+    }
+}
+
+#[test]
+fn names_mean_what_they_mean_in_the_plugin() {
+    use homonyms::{Part, Typed, u8};
+    assert_eq!(
+        row(homonyms::__sideload_mix).fingerprint,
+        <fn(Part, &Typed) -> u8 as Exported>::FINGERPRINT,
+        "the plugin's own types"
+    );
+}
+
 /// What the macro writes, part by part, and what the type alone says.
 #[test]
 fn a_type_alone_describes_what_the_attribute_does() {

@@ -66,7 +66,7 @@ impl Word {
     const fn at(bytes: &[u8], at: usize) -> u128 {
         assert!(at + size_of::<Word>() <= bytes.len());
         // SAFETY: inside (asserted), aligned to one, and all values are valid.
-        let word = unsafe { (*(&raw const bytes[at] as *const Word)).0 };
+        let word = unsafe { (*bytes.as_ptr().add(at).cast::<Word>()).0 };
         if cfg!(target_endian = "big") { word.swap_bytes() } else { word }
     }
 
@@ -74,7 +74,7 @@ impl Word {
         assert!(at + size_of::<Word>() <= bytes.len());
         let word = if cfg!(target_endian = "big") { Word(self.0.swap_bytes()) } else { self };
         // SAFETY: as above.
-        unsafe { *(&raw mut bytes[at] as *mut Word) = word };
+        unsafe { *bytes.as_mut_ptr().add(at).cast::<Word>() = word };
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) const fn put_hash(bytes: &mut [u8], at: usize, end: usize) {
 pub(super) const fn copy(from: &[u8], to: &mut [u8], at: usize, size: usize) {
     assert!(0 < size && size <= from.len() && size <= to.len() && at <= to.len() - size);
     // SAFETY: inside of both (asserted), and what is borrowed mutably does not overlap what is borrowed.
-    unsafe { std::ptr::copy_nonoverlapping(&raw const from[0], &raw mut to[at], size) }
+    unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_mut_ptr().add(at), size) }
 }
 
 /// The first `N` bytes.
