@@ -28,6 +28,19 @@ pub(crate) fn register_tls(module: &LinkedModule, memory: &HostMemory) -> Result
     unsafe { ModuleTls::register(&module.name, &template, memory.bias()) }.map(Some)
 }
 
+/// Whether an unwinder that asks may be given the tables: they are in the file and can be read, and on x86-64, where it is
+/// known how, they are translated for that.
+fn check_tables(plan: &LoadPlan, file: &[u8]) -> Result<(), ErrorKind> {
+    let UnwindTables { records, compact, .. } = plan.unwind_tables;
+    for range in [records, compact].into_iter().flatten() {
+        let is_readable = plan.region(range.start, range.size).is_some_and(|region| region.prot.read);
+        if !is_readable || plan.file_offset(range.start, range.size).is_none() {
+            return Err(ErrorKind::OutsideImage { what: "unwind tables", range });
+        }
+    }
+    plan.frames(file).map(drop)
+}
+
 /// Registers the frames of a sealed module with the given unwinders; see [`Frames::register`].
 pub(crate) fn register_frames(
     module: &LinkedModule,
@@ -38,7 +51,7 @@ pub(crate) fn register_frames(
 ) -> Result<Option<Frames>, ErrorKind> {
     let plan = &module.plan;
     if plan.is_two_level() && sections::asked() {
-        return Ok(None);
+        return check_tables(plan, file).map(|()| None);
     }
     if plan.machine == Machine::Aarch64 && plan.unwind_tables != UnwindTables::default() {
         return Err(ErrorKind::unsupported("unwind tables of arm64 images where the unwinder does not ask for them"));

@@ -53,8 +53,15 @@ pub(super) fn saved_registers() -> (u64, u64) {
         return (0, LEGACY);
     }
     let (low, high): (u32, u32);
-    // SAFETY: the processor and the system have it, as just asked: it reads XCR0.
-    unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    if cfg!(target_vendor = "apple") {
+        // A thread of macOS gets the large registers when it first uses them, so this thread's XCR0 is not all threads'.
+        // Saving and restoring leave out what the thread does not have.
+        let supported = __cpuid_count(0xd, 0);
+        (low, high) = (supported.eax, supported.edx);
+    } else {
+        // SAFETY: the processor and the system have it, as just asked: it reads XCR0.
+        unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    }
     let mask = (u64::from(high) << 32 | u64::from(low)) & !LEFT_OUT;
     let end = |part| {
         let found = __cpuid_count(0xd, part);
