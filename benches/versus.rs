@@ -3,6 +3,7 @@
 #[path = "versus/child.rs"]
 mod child;
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -130,9 +131,16 @@ fn report(options: &Options) -> ExitCode {
     eprintln!("# case what ours theirs ours/theirs self theirs/theirs: minima over {} rounds", options.pairs);
     eprintln!("# open in ms; throw in us; lookup and call in ns; rss in kB of private dirty pages;");
     eprintln!("# lookup2 and cpu2 in throughput of two threads, relative to one's: the more the better");
+    let program = match Installed::copy() {
+        Ok(program) => program,
+        Err(error) => {
+            eprintln!("versus: this program cannot be copied: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let mut code = ExitCode::SUCCESS;
     for case in cases {
-        match case.run() {
+        match case.run(&program.0) {
             Ok(line) => println!("{line}"),
             Err(text) => {
                 println!("{} {} failed: {text}", case.word, case.label);
@@ -174,14 +182,33 @@ fn cases(options: &Options) -> Vec<Case> {
     cases
 }
 
+/// A copy of this program, as programs are installed: written from its beginning to its end. A linker writes here and
+/// there, and the system then keeps the file in small pieces, of which each page fault maps only one.
+struct Installed(PathBuf);
+
+impl Installed {
+    fn copy() -> std::io::Result<Installed> {
+        let program = std::env::current_exe()?;
+        let copy = Installed(program.with_extension(format!("installed-{}", std::process::id())));
+        std::fs::copy(program, &copy.0)?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 impl Case {
     /// Runs the series in turn, each first equally often, and renders the line.
-    fn run(&self) -> Result<String, String> {
+    fn run(&self, program: &Path) -> Result<String, String> {
         let mut minima: [Vec<f64>; 3] = Default::default();
         for round in 0..WARM_UP + self.rounds {
             for turn in 0..SERIES.len() {
                 let series = (round + turn) % SERIES.len();
-                let numbers = self.measure(SERIES[series])?;
+                let numbers = self.measure(program, SERIES[series])?;
                 if round >= WARM_UP {
                     keep_minima(&mut minima[series], numbers);
                 }
@@ -194,8 +221,7 @@ impl Case {
     }
 
     /// One measurement in a process of its own.
-    fn measure(&self, side: &str) -> Result<Vec<f64>, String> {
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    fn measure(&self, program: &Path, side: &str) -> Result<Vec<f64>, String> {
         let mut command = Command::new(program);
         command.arg(CHILD).arg(side).args(&self.measure);
         // Cargo sets the first, for its own libraries; all of them change what the system's loader does.
