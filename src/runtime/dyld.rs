@@ -107,8 +107,8 @@ impl HostImages {
         let mut images: Vec<Arc<HostImage>> = images.collect();
         // As it is in dyld's list.
         images.sort_by_key(|image| !image.is_main);
-        // What was read while the list changed may be parts of two moments; and imports may name the program by its place.
-        if !listing.is_current(peek, infos) || !images.first().is_some_and(|image| image.is_main) {
+        // What was read while the list changed may be parts of two moments.
+        if !listing.is_current(peek, infos) {
             return None;
         }
         let needs = needs(&images);
