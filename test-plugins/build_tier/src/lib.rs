@@ -50,3 +50,5 @@ pub fn apply(callback: fn(&str) -> String, to: &str) -> String {
 pub fn names() -> Vec<String> {
     vec!["one".into(), "two".into()]
 }
+
+sideload::plugin!(pub PLUGIN: DROPPED, make, ask, motto, apply, names);

@@ -37,3 +37,5 @@ pub unsafe extern "C" fn free(made: *mut Size) {
     drop(unsafe { Box::from_raw(made) });
     FREED.fetch_add(1, Ordering::Relaxed);
 }
+
+sideload::plugin!(pub PLUGIN: FREED, largest, apply, make, free);
