@@ -131,7 +131,7 @@ fn the_plugins_of_this_repository_are_complete() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let found = Plugins::find(root.join("test-plugins")).unwrap_or_else(|error| panic!("{error}"));
     let names: Vec<&str> = found.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
-    assert_eq!(names, ["greeter", "starter", "tier-plugin"]);
+    assert_eq!(names, ["build-tier", "greeter", "stable-tier", "starter", "tier-plugin"]);
     assert!(found.source().contains("&::greeter::PLUGIN"));
     let found = Plugins::find(root.join("examples/plugins")).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(found.plugins.len(), 3, "{found:?}");
