@@ -102,7 +102,7 @@ pub struct ImportRow<'a> {
 ///
 /// # Errors
 /// As [`LoadPlan::fixups`], or a symbol whose name lies outside the string table.
-pub fn fixups<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(FixupRow<'a>)) -> Result<(), ErrorKind> {
+pub fn fixups(plan: &LoadPlan, bytes: &[u8], mut each: impl FnMut(FixupRow<'_>)) -> Result<(), ErrorKind> {
     let symbols = plan.symbols(bytes)?;
     plan.fixups(bytes, |fixup| {
         // The keys of thread-local descriptors stand in no list of the file: their sections say where they are.
@@ -113,7 +113,7 @@ pub fn fixups<'a>(plan: &LoadPlan, bytes: &'a [u8], mut each: impl FnMut(FixupRo
     })
 }
 
-fn fixup_row<'a>(plan: &LoadPlan, symbols: &Symbols<'a>, fixup: &Fixup) -> Result<FixupRow<'a>, ErrorKind> {
+fn fixup_row<'a>(plan: &LoadPlan, symbols: &'a Symbols<'_>, fixup: &Fixup) -> Result<FixupRow<'a>, ErrorKind> {
     let place = fixup.place;
     let (named, addend) = match fixup.kind {
         FixupKind::Rebase { target } => return Ok(FixupRow::Rebase { place, target, auth: None }),
@@ -203,7 +203,7 @@ pub fn undefined(plan: &LoadPlan, bytes: &[u8], mut each: impl FnMut(UndefinedRo
 ///
 /// # Errors
 /// An index outside the symbol table, or a name outside the string table.
-pub fn import<'a>(plan: &'a LoadPlan, symbols: &Symbols<'a>, id: ImportId) -> Result<ImportRow<'a>, ErrorKind> {
+pub fn import<'a>(plan: &'a LoadPlan, symbols: &'a Symbols<'_>, id: ImportId) -> Result<ImportRow<'a>, ErrorKind> {
     let table = match symbols {
         Symbols::Scoped(table) => return scoped_import(table, id),
         Symbols::TwoLevel(table) => table,

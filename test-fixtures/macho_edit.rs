@@ -199,6 +199,27 @@ impl MachOEdit {
         self.move_starts(payload, starts, tail);
     }
 
+    /// Compresses the names of the chained imports, which are the end of their payload, with zlib.
+    ///
+    /// # Panics
+    /// If they do not get shorter.
+    pub fn compress_names(&mut self) {
+        let (names, end) = self.names();
+        let stream = miniz_oxide::deflate::compress_to_vec_zlib(&self.bytes[names..end], 9);
+        assert!(stream.len() <= end - names, "{} bytes of names take {}", end - names, stream.len());
+        self.bytes[names..end].fill(0);
+        self.put(names, &stream);
+        let payload = self.u32(self.command(lc::DYLD_CHAINED_FIXUPS) + 8) as usize;
+        self.put(payload + 24, &1u32.to_le_bytes());
+    }
+
+    /// Where the names of the chained imports are.
+    pub fn names(&self) -> (usize, usize) {
+        let command = self.command(lc::DYLD_CHAINED_FIXUPS);
+        let [payload, size] = [8, 12].map(|field| self.u32(command + field) as usize);
+        (payload + self.u32(payload + 12) as usize, payload + size)
+    }
+
     /// The new `dyld_chained_starts_in_segment`.
     fn reencode_segment(&mut self, info: usize, segment: usize, format: u16, chains: usize) -> Vec<u8> {
         let (page, count) = (usize::from(self.u16(info + 4)), usize::from(self.u16(info + 20)));
@@ -393,6 +414,9 @@ pub fn reencoded() -> Vec<(String, Vec<u8>)> {
     for (name, chains) in [("rebase", 1), ("rebase", 3), ("cxx", 2), ("dep", 1)] {
         let bytes = edit(&format!("{name}-x64-chained"), &|edit| edit.reencode(6, chains));
         all.push((format!("{name}-x64-6-{chains}"), bytes));
+    }
+    for name in ["mutex-x64", "exception-x64", "bind-a64"] {
+        all.push((format!("{name}-zlib"), edit(&format!("{name}-chained"), &MachOEdit::compress_names)));
     }
     let upward = edit("dep-x64-chained", &|edit| edit.retype_need(0, lc::LOAD_UPWARD_DYLIB));
     all.push(("dep-x64-upward".into(), upward));

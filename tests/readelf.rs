@@ -83,10 +83,13 @@ fn edit<T: Copy>(field: &mut T, change: impl FnOnce(T) -> T) -> bool {
 /// The plan's lines, with `fault` done to the first row that it applies to.
 fn our_lines(bytes: &[u8], fault: impl Fn(&mut FixupRow<'_>) -> bool) -> Lines {
     let plan = plan::plan(bytes, "planted").expect("a plan");
-    let mut rows = Vec::new();
-    render::fixups(&plan, bytes, |row| rows.push(row)).expect("its fixups");
-    let _ = rows.iter_mut().any(fault);
-    rows.iter().collect()
+    let (mut lines, mut done) = (Vec::new(), false);
+    let push = |mut row: FixupRow<'_>| {
+        done = done || fault(&mut row);
+        lines.push(row.to_string());
+    };
+    render::fixups(&plan, bytes, push).expect("its fixups");
+    lines.iter().collect()
 }
 
 #[derive(Default)]

@@ -15,4 +15,6 @@ fuzz_target!(|input: &[u8]| {
     let at = place.start.0 as usize;
     carrier.bytes[at..at + content.len()].copy_from_slice(content);
     let _ = relocate(&carrier);
+    // The names, which fixups do without, may be compressed.
+    let _ = carrier.plan.symbols(&carrier.bytes).map(|symbols| drop(symbols));
 });

@@ -9,6 +9,7 @@
 //! can fix a page when it is first touched.
 
 use super::limits;
+use super::names::Names;
 use super::segments::Segment;
 use super::symbols::{Import, Stream};
 use super::{Tables, slice};
@@ -25,13 +26,19 @@ const MULTI: u16 = 0x8000;
 /// Where the page starts stand in `dyld_chained_starts_in_segment`.
 const STARTS: u64 = 22;
 
-/// The table of imports.
+/// The table of imports, without their names: fixups do not need those.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Imports<'a> {
     rows: Bytes<'a>,
-    strings: Bytes<'a>,
     count: u32,
     format: u32,
+}
+
+/// The same with their names.
+#[derive(Clone, Debug, Default)]
+pub struct NamedImports<'a> {
+    rows: Imports<'a>,
+    names: Names<'a>,
 }
 
 fn malformed(tables: &Tables, what: &'static str, at: u64) -> ErrorKind {
@@ -53,46 +60,16 @@ impl<'a> Imports<'a> {
         if word(0)? != 0 {
             return Err(ErrorKind::unsupported("a version of LC_DYLD_CHAINED_FIXUPS other than 0"));
         }
-        let (imports, symbols, count, format) = (word(8)?, word(12)?, word(16)?, word(20)?);
+        let (imports, count, format) = (word(8)?, word(16)?, word(20)?);
         let size = match format {
             1 => 4,
             2 => 8,
             3 => 16,
             _ => return Err(malformed(tables, "chained fixups: an unknown imports_format", 20)),
         };
-        // `fixup-chains.h` names one more, zlib; dyld refuses it, too (`ChainedFixups::valid`), and no linker writes it.
-        if word(24)? != 0 {
-            return Err(ErrorKind::unsupported(
-                "symbols_format of LC_DYLD_CHAINED_FIXUPS other than 0 (compressed names)",
-            ));
-        }
         let rows = payload.slice(u64::from(imports), u64::from(count) * size);
         let rows = rows.ok_or_else(|| malformed(tables, "chained fixups: imports lie outside", u64::from(imports)))?;
-        let strings = payload.from(u64::from(symbols));
-        let strings =
-            strings.ok_or_else(|| malformed(tables, "chained fixups: names lie outside", u64::from(symbols)))?;
-        Ok(Imports { rows: Bytes(rows), strings: Bytes(strings), count, format })
-    }
-
-    /// Refuses names that lie outside the table of names, and more of them than it could hold if each stood there a few
-    /// times: all imports may name one that is as long as the table.
-    ///
-    /// # Errors
-    /// The first import that does so.
-    pub(super) fn check_names(&self) -> Result<(), ErrorKind> {
-        let mut left = limits::NAMES_SHARED * self.strings.len() as u64;
-        for index in 0..self.count {
-            let malformed = |what| ErrorKind::malformed(what, Place::Entry(u64::from(index)));
-            let name = self.name_offset(index).and_then(|at| self.strings.c_str_within(at, left));
-            let Some(name) = name else {
-                return Err(match self.get(index) {
-                    None => malformed("imports: a name lies outside the names"),
-                    Some(_) => malformed("imports: the same names over and over"),
-                });
-            };
-            left -= name.len() as u64;
-        }
-        Ok(())
+        Ok(Imports { rows: Bytes(rows), count, format })
     }
 
     fn name_offset(&self, index: u32) -> Option<u64> {
@@ -114,26 +91,24 @@ impl<'a> Imports<'a> {
         self.count == 0
     }
 
-    /// One import; `None` past the last, or where its name lies outside the names.
-    pub fn get(&self, index: u32) -> Option<Import<'a>> {
-        let name = self.strings.c_str(self.name_offset(index)?)?;
-        let index = u64::from(index);
-        let (ordinal, weak) = match self.format {
+    /// The number of the image that defines an import, and whether it may stay undefined; `None` past the last.
+    fn source(&self, index: u32) -> Option<(i32, bool)> {
+        let at = u64::from(index);
+        Some(match self.format {
             1 | 2 => {
-                let row = self.rows.u32(index * if self.format == 1 { 4 } else { 8 })?;
+                let row = self.rows.u32(at * if self.format == 1 { 4 } else { 8 })?;
                 let ordinal = row as u8;
                 // The last fifteen values are small negative numbers.
                 let ordinal = if ordinal > 0xf0 { i32::from(ordinal as i8) } else { i32::from(ordinal) };
-                (ordinal, row >> 8 & 1)
+                (ordinal, row >> 8 & 1 != 0)
             }
             _ => {
-                let row = self.rows.u64(index * 16)?;
+                let row = self.rows.u64(at * 16)?;
                 let ordinal = row as u16;
                 let ordinal = if ordinal > 0xfff0 { i32::from(ordinal as i16) } else { i32::from(ordinal) };
-                (ordinal, (row >> 16) as u32 & 1)
+                (ordinal, row >> 16 & 1 != 0)
             }
-        };
-        Some(Import { name, ordinal, flags: weak as u8, stream: Stream::Chained })
+        })
     }
 
     /// What the import itself adds to its symbol; `None` past the last.
@@ -170,6 +145,68 @@ impl<'a> Imports<'a> {
             None => FixupKind::Bind { import, addend, form: Form::Abs64 },
             Some(auth) => FixupKind::Signed { import, addend, auth },
         })
+    }
+}
+
+impl<'a> NamedImports<'a> {
+    /// The table of an image; empty where it has no chained fixups.
+    ///
+    /// # Errors
+    /// As [`Imports::read`]; names outside the payload; compressed ones that cannot be read; names that lie outside the
+    /// table of names, and more of them than it could hold if each stood there a few times: all imports may name one that
+    /// is as long as the table.
+    pub fn read(tables: &Tables, file: &'a [u8]) -> Result<NamedImports<'a>, ErrorKind> {
+        let rows = Imports::read(tables, file)?;
+        let payload = Bytes(slice(file, tables.chained));
+        if payload.is_empty() {
+            return Ok(NamedImports::default());
+        }
+        let cut = || malformed(tables, "chained fixups: the header is cut off", 0);
+        let word = |at| payload.u32(at).map(u64::from).ok_or_else(cut);
+        let (at, format) = (word(12)?, word(24)?);
+        let names = payload.from(at).ok_or_else(|| malformed(tables, "chained fixups: names lie outside", at))?;
+        // dyld refuses compressed names (`ChainedFixups::valid`), though `fixup-chains.h` has them.
+        let names = match format {
+            0 => Names::plain(names),
+            1 => Names::inflated(names, tables.image.size, Place::File(FileOffset(tables.chained.start.0 + at)))?,
+            _ => return Err(malformed(tables, "chained fixups: an unknown symbols_format", 24)),
+        };
+        let imports = NamedImports { rows, names };
+        imports.check_names()?;
+        Ok(imports)
+    }
+
+    fn check_names(&self) -> Result<(), ErrorKind> {
+        let mut left = limits::NAMES_SHARED.saturating_mul(self.names.len());
+        for index in 0..self.rows.count {
+            let malformed = |what| ErrorKind::malformed(what, Place::Entry(u64::from(index)));
+            let name = self.rows.name_offset(index).and_then(|at| self.names.within(at, left));
+            let Some(name) = name else {
+                return Err(match self.get(index) {
+                    None => malformed("imports: a name lies outside the names"),
+                    Some(_) => malformed("imports: the same names over and over"),
+                });
+            };
+            left -= name.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Number of imports.
+    pub fn len(&self) -> u32 {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// One import; `None` past the last.
+    pub fn get(&self, index: u32) -> Option<Import<'_>> {
+        let name = self.names.at(self.rows.name_offset(index)?)?;
+        let (ordinal, weak) = self.rows.source(index)?;
+        Some(Import { name, ordinal, flags: u8::from(weak), stream: Stream::Chained })
     }
 }
 

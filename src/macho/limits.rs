@@ -14,5 +14,5 @@ pub(crate) const PATH: usize = 4096;
 pub(crate) const SEARCH_PATHS: usize = 64 << 10;
 
 /// How many times as long as the table of names all names of imports may be together, when each is counted with every
-/// import that has it.
+/// import that has it. (A table that is compressed may be as long as the image, once it is inflated.)
 pub(crate) const NAMES_SHARED: u64 = 16;

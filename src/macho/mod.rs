@@ -8,6 +8,7 @@ pub mod commands;
 pub mod exports;
 pub mod fat;
 mod limits;
+mod names;
 pub mod opcodes;
 pub mod process;
 pub mod segments;

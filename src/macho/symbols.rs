@@ -1,6 +1,6 @@
 //! The symbols of an image in a two-level namespace: an import says which image should define it.
 
-use super::chained::Imports;
+use super::chained::NamedImports;
 use super::exports::{Entry, Target, Trie};
 use super::opcodes::Binds;
 use super::process::MappedImage;
@@ -115,7 +115,7 @@ pub enum Exported<'a> {
 /// Imports and exports of one image.
 #[derive(Clone, Debug)]
 pub struct SymbolTable<'a> {
-    chained: Imports<'a>,
+    chained: NamedImports<'a>,
     /// Imports of the opcode streams, one after the other.
     listed: Vec<Import<'a>>,
     trie: Trie<'a>,
@@ -142,8 +142,7 @@ impl<'a> SymbolTable<'a> {
                 room::push(&mut listed, binds.import())?;
             }
         }
-        let chained = Imports::read(tables, file)?;
-        chained.check_names()?;
+        let chained = NamedImports::read(tables, file)?;
         let code = plan.regions.iter().filter(|region| region.prot.execute).map(|region| region.vm).collect();
         let trie = Trie::new(super::slice(file, tables.exports), tables.header);
         Ok(SymbolTable {
@@ -162,7 +161,7 @@ impl<'a> SymbolTable<'a> {
     /// more, and what its thread-local variables lead to is its own function's: here, their descriptors are data.
     pub fn of_mapped(image: &MappedImage, trie: &'a [u8], rows: &'a [u8], names: &'a [u8]) -> SymbolTable<'a> {
         SymbolTable {
-            chained: Imports::default(),
+            chained: NamedImports::default(),
             listed: Vec::new(),
             trie: Trie::of_mapped(trie, image.header),
             code: image.regions.iter().filter(|region| region.prot.execute).map(|region| region.vm).collect(),
@@ -179,7 +178,7 @@ impl<'a> SymbolTable<'a> {
     }
 
     /// One import; `None` past the last, or where its name lies outside the names.
-    pub fn import(&self, index: u32) -> Option<Import<'a>> {
+    pub fn import(&self, index: u32) -> Option<Import<'_>> {
         match self.listed.is_empty() {
             true => self.chained.get(index),
             false => self.listed.get(index as usize).copied(),

@@ -76,6 +76,27 @@ fn one_name() -> Vec<u8> {
     image.build()
 }
 
+/// Names that compression makes a thousand times as short as they are.
+fn compressed_names() -> Vec<u8> {
+    let mut image = MachOBuild::new(4096);
+    let names = miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; 512 << 20], 1);
+    let mut payload = chained(&[], &[], &[0; 1000], &names);
+    payload[24] = 1;
+    image.table(lc::DYLD_CHAINED_FIXUPS, &payload);
+    image.build()
+}
+
+/// Imports that all have the same name, as long as compression allows.
+fn one_compressed_name() -> Vec<u8> {
+    let mut image = MachOBuild::new(4096);
+    let random = (0..40_000u64).map(|at| at.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()[7] | 1);
+    let names: Vec<u8> = random.flat_map(|byte| [byte; 8]).chain([0]).collect();
+    let mut payload = chained(&[], &[], &[0; 100_000], &miniz_oxide::deflate::compress_to_vec_zlib(&names, 9));
+    payload[24] = 1;
+    image.table(lc::DYLD_CHAINED_FIXUPS, &payload);
+    image.build()
+}
+
 /// A trie whose one node is on the way to every name, once for each letter, and as long as the trie.
 fn one_node() -> Vec<u8> {
     let mut node = vec![0, 255];
@@ -140,6 +161,8 @@ const CASES: &[Case] = &[
     ("the same thread-local variables", || same_sections(THREAD_VARIABLES, MIB, MIB as usize), "sections overlap"),
     ("more thread-local variables than memory", vast_thread_variables, "that the file does not hold"),
     ("one name", one_name, "the same names over and over"),
+    ("compressed names", compressed_names, "compressed names out of proportion"),
+    ("one compressed name", one_compressed_name, "the same names over and over"),
     ("one node", one_node, "nodes out of proportion"),
     ("needs", || paths(lc::LOAD_DYLIB, &[2, 0, 0], 5000), "thousands of needs"),
     ("search paths", || paths(lc::RPATH, &[], 5000), "more search paths"),

@@ -176,7 +176,7 @@ fn by_hand(plan: &LoadPlan, bytes: &[u8], arch: &str, name: &str) -> BTreeMap<u6
     let slices = sideload::macho::fat::slices(bytes).expect("read before");
     let slice = slices.iter().find(|slice| slice.arch() == Some(arch)).expect("read before").file;
     let image = &bytes[slice.start.0 as usize..slice.end().0 as usize];
-    let mut lines = crate::other::lines(image);
+    let mut lines = crate::other::lines_of(name, image);
     // The weak binds come last.
     lines.sort_by_key(|line| (line.ends_with(" weak"), line.starts_with("bind")));
     let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).expect("a number");

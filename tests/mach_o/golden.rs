@@ -4,6 +4,7 @@
 use sideload::render::{Lines, Summary};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
+use test_fixtures::macho_edit::{MachOEdit, lc, reencoded};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("test-fixtures/macho-plans")
@@ -45,7 +46,7 @@ fn every_image_has_its_golden_plan() {
 
 #[test]
 fn refusals_name_what_they_refuse() {
-    use test_fixtures::macho_edit::{MachOEdit, image, lc};
+    use test_fixtures::macho_edit::image;
     let edited = |change: &dyn Fn(&mut MachOEdit)| {
         let mut edit = MachOEdit::new(image("rebase-x64-chained"));
         change(&mut edit);
@@ -93,6 +94,34 @@ fn refusals_name_what_they_refuse() {
         let text = refused.map(|lines| lines.to_string()).expect_err(name).to_string();
         assert!(text.contains(expected), "{name}: {text}");
     }
+}
+
+/// A stream that is not what it was is an error before any name of it is believed.
+#[test]
+fn compressed_names_are_all_there_or_none() {
+    let (_, image) = reencoded().into_iter().find(|(name, _)| name == "mutex-x64-zlib").expect("an edited image");
+    let edit = MachOEdit::new(image.clone());
+    let (start, end) = edit.names();
+    let end = (start..end).rev().find(|&at| image[at] != 0).expect("a stream") + 1;
+    let cases: [(usize, &[u8], &str); 5] = [
+        (start, &[0x79], "no zlib stream"),
+        (start + 2, &[0xff], "no zlib stream"),
+        (end - 1, &[image[end - 1] ^ 1], "check sum"),
+        // Another size of the whole payload, which then ends within the stream.
+        (edit.command(lc::DYLD_CHAINED_FIXUPS) + 12, &((end - 9 - payload(&edit)) as u32).to_le_bytes(), "cut off"),
+        (payload(&edit) + 24, &[2], "an unknown symbols_format"),
+    ];
+    for (at, value, expected) in cases {
+        let mut bytes = image.clone();
+        bytes[at..at + value.len()].copy_from_slice(value);
+        let plan = sideload::plan::plan(&bytes, "mutex").expect("its names are not in the plan");
+        let said = plan.symbols(&bytes).map(|_| ()).expect_err(expected).to_string();
+        assert!(said.contains(expected), "{said:?}, and not {expected:?}");
+    }
+}
+
+fn payload(edit: &MachOEdit) -> usize {
+    edit.u32(edit.command(lc::DYLD_CHAINED_FIXUPS) + 8) as usize
 }
 
 #[test]

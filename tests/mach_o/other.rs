@@ -35,6 +35,12 @@ pub(crate) fn lines(image: &[u8]) -> Vec<String> {
     reader.lines
 }
 
+/// The same of one of our images. `object` does not inflate names: it reads the image that these were compressed in.
+pub(crate) fn lines_of(name: &str, image: &[u8]) -> Vec<String> {
+    let plain = name.strip_suffix("-zlib").map(|name| test_fixtures::macho_edit::image(&format!("{name}-chained")));
+    lines(plain.as_deref().unwrap_or(image))
+}
+
 struct Reader<'a> {
     image: &'a [u8],
     segments: Vec<(u64, &'a [u8])>,
@@ -143,7 +149,7 @@ fn every_image_reads_as_object_reads_it() {
         let image = &bytes[start..start + slice.file.size as usize];
         let mut ours = crate::lines(&name, &bytes, arch);
         ours.sort();
-        let theirs = lines(image);
+        let theirs = lines_of(&name, image);
         let odd: Vec<_> = ours.iter().zip(&theirs).filter(|(one, other)| one != other).take(3).collect();
         assert_eq!(ours.len(), theirs.len(), "{name} {arch}");
         assert!(odd.is_empty(), "{name} {arch}: {odd:#?}");

@@ -37,7 +37,8 @@ const SINGLES: &[&str] = &[
     "mutex-x64-old",
     "mutex-x64-chained",
 ];
-const EDITED: &[&str] = &["rebase-x64-6-1", "rebase-x64-6-3", "cxx-x64-6-2", "dep-x64-6-1"];
+const EDITED: &[&str] =
+    &["rebase-x64-6-1", "rebase-x64-6-3", "cxx-x64-6-2", "dep-x64-6-1", "exception-x64-zlib", "mutex-x64-zlib"];
 
 /// What they say at the end of the process.
 const LAST_WORDS: &[(&str, &str)] = &[("fini", "fini.c: terminated"), ("cxx", "cxx.cpp: destroyed")];

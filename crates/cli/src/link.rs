@@ -6,6 +6,7 @@ use crate::locate;
 use clap::Args;
 use serde::Serialize;
 use sideload::link::{LinkedModule, Supplier};
+use sideload::plan::Symbols;
 use sideload::render::{self, ImportRow, Word};
 use sideload::symbol::{Definition, ModuleId, Provider};
 use sideload::{ErrorKind, Link, Loader, Stage};
@@ -57,7 +58,8 @@ Examples:
 pub(crate) fn run(arguments: &Arguments) -> Done {
     let loader = Loader::new().search(locate::options()).stub_missing(arguments.stubs);
     let link = loader.link(locate::source(&arguments.lib)?)?;
-    let bindings = if arguments.bindings { Some(bindings(&link)?) } else { None };
+    let tables = if arguments.bindings { Some(tables(&link)?) } else { None };
+    let bindings = tables.as_deref().map(|tables| bindings(&link, tables)).transpose()?;
     if arguments.json {
         json::print(&document(&link, bindings.as_deref()))?;
     } else {
@@ -146,16 +148,24 @@ struct Binding<'l> {
     definition: Definition,
 }
 
+/// The symbol table of each module.
+fn tables(link: &Link) -> Result<Vec<Symbols<'_>>, Failure> {
+    let modules = link.plan().modules.iter().zip(link.files());
+    let table = |(module, bytes): (&LinkedModule, _)| {
+        module.plan.symbols(bytes).map_err(|kind| kind.at(&module.name, Stage::Link))
+    };
+    Ok(modules.map(table).collect::<Result<_, _>>()?)
+}
+
 /// All bindings, by module, each module's sorted by symbol and class.
-fn bindings(link: &Link) -> Result<Vec<Binding<'_>>, Failure> {
+fn bindings<'l>(link: &'l Link, tables: &'l [Symbols<'l>]) -> Result<Vec<Binding<'l>>, Failure> {
     let plan = link.plan();
     let mut all = Vec::new();
-    for (((_, module), bytes), bound) in plan.numbered().zip(link.files()).zip(&plan.bindings) {
+    for ((module, symbols), bound) in plan.modules.iter().zip(tables).zip(&plan.bindings) {
         let blame = |kind: ErrorKind| kind.at(&module.name, Stage::Link);
-        let symbols = module.plan.symbols(bytes).map_err(blame)?;
         let start = all.len();
         for (id, definition) in bound.iter() {
-            let row = render::import(&module.plan, &symbols, id).map_err(blame)?;
+            let row = render::import(&module.plan, symbols, id).map_err(blame)?;
             all.push(Binding { module: &module.name, row, definition });
         }
         all[start..].sort_by_key(|binding: &Binding<'_>| {

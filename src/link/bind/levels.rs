@@ -34,7 +34,7 @@ impl<'t> Linker<'t, '_> {
         &mut self,
         images: Images<'t>,
         id: ModuleId,
-        symbols: &TwoLevelSymbols<'t>,
+        symbols: &'t TwoLevelSymbols<'t>,
     ) -> Result<Bindings, ErrorKind> {
         let module = &images.group.modules[usize::from(id.0)];
         let bytes = &images.group.files[usize::from(id.0)].bytes;
@@ -61,7 +61,7 @@ impl<'t> Linker<'t, '_> {
         images: Images<'t>,
         id: ModuleId,
         module: &LinkedModule,
-        row: &Import<'t>,
+        row: &Import<'_>,
     ) -> Result<Definition, ErrorKind> {
         let name = row.name;
         let c_name = darwin::c_name(name);
