@@ -98,7 +98,7 @@ pub fn relocate<M: Memory>(
     // A boxed error keeps the result of the common case in registers.
     plan.visit::<Box<ErrorKind>>(file, &mut stores).map_err(|kind| *kind)?;
     if addresses.described_in_place {
-        plan.description(file).try_for_each(|fixup| stores.rest.apply(&fixup, stores.memory)).map_err(|kind| *kind)?;
+        plan.description(file).try_for_each(|fixup| stores.rest.apply(fixup, stores.memory)).map_err(|kind| *kind)?;
     }
     Ok(stores.rest.deferred)
 }
@@ -110,7 +110,8 @@ struct Stores<'r, 'a, M> {
 }
 
 impl<M: Memory> Visitor<Box<ErrorKind>> for Stores<'_, '_, M> {
-    #[inline]
+    // So that the loop over the rows of a format, which knows the kind, is left with the one case.
+    #[inline(always)]
     fn fixup(&mut self, fixup: Fixup) -> Result<(), Box<ErrorKind>> {
         let Stores { rest, memory } = self;
         match fixup.kind {
@@ -125,10 +126,10 @@ impl<M: Memory> Visitor<Box<ErrorKind>> for Stores<'_, '_, M> {
                         let value = (vm + rest.addresses.bias(provider)).0.wrapping_add_signed(addend);
                         memory.store_u64(fixup.place, value).map_err(|_| not_writable(fixup.place))
                     }
-                    _ => rest.apply(&fixup, *memory),
+                    _ => rest.apply(fixup, *memory),
                 }
             }
-            _ => rest.apply(&fixup, *memory),
+            _ => rest.apply(fixup, *memory),
         }
     }
 
@@ -168,7 +169,7 @@ struct Rest<'r, 'a> {
 impl Rest<'_, '_> {
     /// Out of line, so that the loop around the common kind stays small enough to be inlined.
     #[inline(never)]
-    fn apply<M: Memory>(&mut self, fixup: &Fixup, memory: &mut M) -> Result<(), Box<ErrorKind>> {
+    fn apply<M: Memory>(&mut self, fixup: Fixup, memory: &mut M) -> Result<(), Box<ErrorKind>> {
         match fixup.kind {
             FixupKind::Rebase { target } => store(fixup.place, (target + self.bias).0, Form::Abs64, memory)?,
             FixupKind::Nothing => {}

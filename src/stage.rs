@@ -420,7 +420,7 @@ fn entries(group: &Group) -> Result<Vec<(ModuleId, Vec<RunAddr>)>, Error> {
         if let Some(function) = function {
             calls.insert(0, function);
         }
-        if let Some(wrong) = calls.iter().find(|&&entry| !group.is_code(entry)) {
+        if let Some(wrong) = calls.iter().find(|&&entry| !group.is_own_code(entry) && !group.is_code(entry)) {
             let kind = ErrorKind::EntryNotCode { what: "an initialiser".into(), target: wrong.0 };
             return Err(kind.at(&module.name, Stage::Initialize));
         }

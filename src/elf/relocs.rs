@@ -79,6 +79,7 @@ fn take<E>(visitor: &mut impl Visitor<E>, fixup: Fixup) -> Result<(), E> {
 
 /// Stores the first entries in a window on the region of the first one's place, up to the first that is not relative or
 /// lies elsewhere, and says how many there were.
+#[inline(never)] // with what is around it, there are not registers enough
 fn store_relatives<E>(plan: &LoadPlan, entries: &[[u8; 24]], visitor: &mut impl Visitor<E>) -> usize {
     let relative = machine::relative(plan.machine);
     let [first, .., last] = entries.first_chunk::<RUN>().map_or(&[][..], |run| run) else { return 0 };
@@ -216,28 +217,48 @@ pub fn imports<E: From<ErrorKind>>(
     file: &[u8],
     mut each: impl FnMut(ImportId) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut visit = |relocation: Relocation| {
-        let import = match machine::usual(plan.machine, relocation.r_type) {
-            Usual::Relative => None,
-            Usual::Bind(class, _) => (relocation.symbol != 0).then_some(ImportId { symbol: relocation.symbol, class }),
-            Usual::No => match lower(plan, tables, file, &relocation)?.kind {
-                FixupKind::Bind { import, .. } | FixupKind::Tls { import, .. } => import,
-                _ => None,
-            },
-        };
-        import.map_or(Ok(()), &mut each)
-    };
-    let rela = tables.rela.of(file);
+    let (rel, rela, plt) = (tables.rel.of(file), tables.rela.of(file), tables.plt.of(file));
     let skip = usize::try_from(tables.relative_count).unwrap_or(usize::MAX).saturating_mul(24).min(rela.len());
+    let (with, without) =
+        if tables.plt_has_addends { ([&rela[skip..], plt], [rel, &[]]) } else { ([&rela[skip..], &[]], [rel, plt]) };
     // Addends do not matter here, so those of `REL` are not read.
-    let mut without = |table: &[u8]| table.as_chunks::<16>().0.iter().map(without_addend).try_for_each(&mut visit);
-    without(tables.rel.of(file))?;
-    if !tables.plt_has_addends {
-        without(tables.plt.of(file))?;
+    for entry in without.iter().flat_map(|table| table.as_chunks().0) {
+        import(plan, tables, file, &without_addend(entry)).map_err(|kind| *kind)?.map_or(Ok(()), &mut each)?;
     }
-    let mut with = |table: &[u8]| table.as_chunks::<24>().0.iter().map(decode).try_for_each(&mut visit);
-    with(&rela[skip..])?;
-    if tables.plt_has_addends { with(tables.plt.of(file)) } else { Ok(()) }
+    for table in with {
+        for entry in table.as_chunks().0 {
+            import(plan, tables, file, &decode(entry)).map_err(|kind| *kind)?.map_or(Ok(()), &mut each)?;
+        }
+    }
+    Ok(())
+}
+
+/// The import that a relocation names.
+#[inline(always)] // A loop over it costs less than a call of it.
+fn import(
+    plan: &LoadPlan,
+    tables: &Tables,
+    file: &[u8],
+    relocation: &Relocation,
+) -> Result<Option<ImportId>, Box<ErrorKind>> {
+    match machine::usual(plan.machine, relocation.r_type) {
+        Usual::Relative => Ok(None),
+        Usual::Bind(class, _) => Ok((relocation.symbol != 0).then_some(ImportId { symbol: relocation.symbol, class })),
+        Usual::No => unusual_import(plan, tables, file, relocation),
+    }
+}
+
+#[inline(never)]
+fn unusual_import(
+    plan: &LoadPlan,
+    tables: &Tables,
+    file: &[u8],
+    relocation: &Relocation,
+) -> Result<Option<ImportId>, Box<ErrorKind>> {
+    Ok(match lower(plan, tables, file, relocation)?.kind {
+        FixupKind::Bind { import, .. } | FixupKind::Tls { import, .. } => import,
+        _ => None,
+    })
 }
 
 /// An upper bound for the imports: the relocations that are not known to be relative.

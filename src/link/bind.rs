@@ -54,7 +54,9 @@ impl Bindings {
     pub fn of(rows: impl IntoIterator<Item = (ImportId, Definition)>) -> Result<Bindings, ErrorKind> {
         let mut bindings = Bindings::default();
         for (import, definition) in rows {
-            bindings.set_once(import, || Ok(definition)).map_err(|kind| *kind)?;
+            if !bindings.has(import) {
+                bindings.add(import, definition).map_err(|kind| *kind)?;
+            }
         }
         Ok(bindings)
     }
@@ -72,22 +74,23 @@ impl Bindings {
         block.and_then(|block| block.get(import.symbol as usize % BLOCK)).copied().unwrap_or(0)
     }
 
-    /// Binds an import, unless it is bound already.
+    /// Whether it is bound.
     #[inline]
-    fn set_once(
-        &mut self,
-        import: ImportId,
-        find: impl FnOnce() -> Result<Definition, Box<ErrorKind>>,
-    ) -> Result<(), Box<ErrorKind>> {
+    fn has(&self, import: ImportId) -> bool {
+        self.number(import) != 0
+    }
+
+    /// Binds an import that is not bound yet.
+    #[inline(always)] // once an import, by one caller
+    fn add(&mut self, import: ImportId, definition: Definition) -> Result<(), Box<ErrorKind>> {
+        room::push(&mut self.rows, definition)?;
         let (index, symbol) = (&mut self.index[import.class as usize], import.symbol as usize);
-        if index.get(symbol / BLOCK).is_none_or(Vec::is_empty) {
-            add_block(index, symbol / BLOCK)?;
-        }
-        let number = &mut index[symbol / BLOCK][symbol % BLOCK];
-        if *number == 0 {
-            self.rows.push(find()?);
-            *number = self.rows.len() as u32;
-        }
+        let row = index.get_mut(symbol / BLOCK).and_then(|block| block.get_mut(symbol % BLOCK));
+        let row = match row {
+            Some(row) => row,
+            None => &mut add_block(index, symbol / BLOCK)?[symbol % BLOCK],
+        };
+        *row = self.rows.len() as u32;
         Ok(())
     }
 
@@ -107,7 +110,7 @@ impl Bindings {
 }
 
 #[cold]
-fn add_block(index: &mut Vec<Block>, at: usize) -> Result<(), ErrorKind> {
+fn add_block(index: &mut Vec<Block>, at: usize) -> Result<&mut Block, ErrorKind> {
     if at >= index.len() {
         let more = at + 1 - index.len();
         room::reserve(index, more)?;
@@ -115,7 +118,7 @@ fn add_block(index: &mut Vec<Block>, at: usize) -> Result<(), ErrorKind> {
     }
     room::reserve_exact(&mut index[at], BLOCK)?;
     index[at].resize(BLOCK, 0);
-    Ok(())
+    Ok(&mut index[at])
 }
 
 /// All bindings of a group.
@@ -294,31 +297,41 @@ impl<'t> Linker<'t, '_> {
         self.names_left = symbols.names_bound();
         // What the linker bound to the module itself needs no search at all.
         let before = if module.plan.flags.symbolic { 0 } else { self.scope.before(Provider::New(id)) };
-        let context = Context { id, plan: &module.plan, name: &module.name, symbols };
-        let (rows, only_images) = (symbols.rows(), self.resolve.is_none());
+        let context = Context { id, plan: &module.plan, name: &module.name, symbols, before };
         // A boxed error keeps the result of the common case in registers.
         let bound = module.plan.imports::<Box<ErrorKind>>(bytes, |import| {
-            if import.symbol as usize >= rows {
-                return Err(outside(import).into());
-            }
-            if plan::astray() - self.astray_before > MOST_ASTRAY {
-                return Err(endless_chains(import).into());
-            }
-            bindings.set_once(import, || {
-                // Most imports of a big library are its own definitions. Their hashes stand in its hash table, and if
-                // no image before it has such a hash, neither name nor version need be looked at.
-                if only_images
-                    && let Some((found, hint)) = symbols.plain(import.symbol)
-                    && self.scope.exclude(before, hint)
-                {
-                    return Ok(at(Provider::New(id), &found, import.class));
-                }
-                self.import(&context, import)
-            })
+            // Most rows name what another one has named.
+            if bindings.has(import) { Ok(()) } else { self.first(&context, &mut bindings, import) }
         });
         bound.map_err(|kind| *kind)?;
         bindings.providers = self.used.take(id);
         Ok(bindings)
+    }
+
+    /// Binds an import that no row before named.
+    #[inline(never)]
+    fn first(
+        &mut self,
+        context: &Context<'_, 't>,
+        bindings: &mut Bindings,
+        import: ImportId,
+    ) -> Result<(), Box<ErrorKind>> {
+        let Context { id, symbols, before, .. } = *context;
+        if import.symbol as usize >= symbols.rows() {
+            return Err(outside(import).into());
+        }
+        if plan::astray() - self.astray_before > MOST_ASTRAY {
+            return Err(endless_chains(import).into());
+        }
+        // Most imports of a big library are its own definitions. Their hashes stand in its hash table, and if no image
+        // before it has such a hash, neither name nor version need be looked at.
+        let definition = match symbols.plain(import.symbol) {
+            Some((found, hint)) if self.resolve.is_none() && self.scope.exclude(before, hint) => {
+                at(Provider::New(id), &found, import.class)
+            }
+            _ => self.import(context, import)?,
+        };
+        bindings.add(import, definition)
     }
 
     #[inline(never)]
@@ -425,6 +438,8 @@ struct Context<'c, 't> {
     plan: &'c LoadPlan,
     name: &'c str,
     symbols: &'c ScopedSymbols<'t>,
+    /// How many images of the scope are asked before it.
+    before: usize,
 }
 
 #[cold]

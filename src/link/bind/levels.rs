@@ -45,11 +45,13 @@ impl<'t> Linker<'t, '_> {
                 if plan::astray() - self.astray_before > MOST_ASTRAY {
                     return Err(malformed("export trie: nodes out of proportion, over and over", import.symbol).into());
                 }
-                bindings.set_once(import, || {
-                    let row = symbols.import(import.symbol);
-                    let row = row.ok_or_else(|| malformed("imports: a name lies outside the names", import.symbol))?;
-                    Ok(self.level(images, id, module, &row)?)
-                })
+                if bindings.has(import) {
+                    return Ok(());
+                }
+                let row = symbols.import(import.symbol);
+                let row = row.ok_or_else(|| malformed("imports: a name lies outside the names", import.symbol))?;
+                let definition = self.level(images, id, module, &row)?;
+                bindings.add(import, definition)
             })
             .map_err(|kind| *kind)?;
         bindings.providers = self.used.take(id);

@@ -154,9 +154,13 @@ impl<'t> Scope<'t> {
 /// Which of the first images have a name of a given hash, or of another one in the same slot. Images whose names were not
 /// gathered may have any.
 struct Gathered {
-    /// A bit an image.
-    slots: Vec<u64>,
+    /// A bit an image in each slot, rounded up to whole bytes; behind the last one, what it takes to read it as a word.
+    slots: Vec<u8>,
+    /// Bytes a slot.
+    width: usize,
     shift: u32,
+    /// The images whose names were not gathered.
+    others: u64,
 }
 
 impl Gathered {
@@ -164,36 +168,40 @@ impl Gathered {
     const IMAGES: usize = u64::BITS as usize;
     /// So few questions are asked sooner than names are counted.
     const FEW: usize = 256;
-    /// So many names share a slot: more slots would cost more page faults than they save questions.
-    const SHARED: usize = 4;
-    /// The most slots: half a megabyte.
-    const MOST_BITS: u32 = 16;
+    /// Bytes a name: more slots would cost more page faults than they save questions.
+    const BYTES: usize = 2;
+    /// The most slots.
+    const MOST_BITS: u32 = 17;
 
     /// The hashes of each image whose names are worth it.
     fn new(tables: &[Option<Hints<'_>>]) -> Gathered {
-        let worth = || (0u32..).zip(tables).filter_map(|(at, table)| Some((1u64 << at, table.clone()?)));
-        let all = worth().fold(u64::MAX, |rest, (bit, _)| rest & !bit);
+        let worth = || (0u32..).zip(tables).filter_map(|(at, table)| Some((at, table.clone()?)));
         let names: usize = worth().map(|(_, table)| table.len()).sum();
-        let bits = (names / Gathered::SHARED).next_power_of_two().ilog2().clamp(1, Gathered::MOST_BITS);
-        let mut gathered = Gathered { slots: vec![all; 1 << bits], shift: u32::BITS - bits };
-        for (bit, table) in worth() {
+        let width = tables.len().div_ceil(8).max(1);
+        let bits = (names * Gathered::BYTES / width).next_power_of_two().ilog2().clamp(1, Gathered::MOST_BITS);
+        let slots = vec![0; (width << bits) + size_of::<u64>() - width];
+        let others = worth().fold(u64::MAX, |rest, (at, _)| rest & !(1 << at));
+        let mut gathered = Gathered { slots, width, shift: u32::BITS - bits, others };
+        for (at, table) in worth() {
             for &hint in table {
                 let slot = gathered.slot(u32::from_le_bytes(hint));
-                gathered.slots[slot] |= bit;
+                gathered.slots[slot + at as usize / 8] |= 1 << (at % 8);
             }
         }
         gathered
     }
 
-    /// The low bits of a hash choose the bucket in every image's own table, and bit 0 is not known of all.
+    /// The first byte of a hash's slot. The low bits of a hash choose the bucket in every image's own table, and bit 0 is
+    /// not known of all.
     #[inline]
     fn slot(&self, hash: u32) -> usize {
-        ((hash >> 1).wrapping_mul(0x9e37_79b1) >> self.shift) as usize
+        ((hash >> 1).wrapping_mul(0x9e37_79b1) >> self.shift) as usize * self.width
     }
 
     #[inline]
     fn candidates(&self, hash: u32) -> u64 {
-        self.slots.get(self.slot(hash)).copied().unwrap_or(u64::MAX)
+        let slot = self.slots.get(self.slot(hash)..).and_then(|slots| slots.first_chunk());
+        slot.map_or(u64::MAX, |&slot| u64::from_le_bytes(slot) & (u64::MAX >> (64 - 8 * self.width)) | self.others)
     }
 }
 
