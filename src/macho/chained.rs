@@ -8,21 +8,26 @@
 //! one marked by bit 15. Each pointer says how far it is to the next one. A chain stays in its page, so that a system
 //! can fix a page when it is first touched.
 
+mod pointers;
+
 use super::limits;
 use super::names::Names;
 use super::segments::Segment;
 use super::symbols::{Import, Stream};
 use super::{Tables, slice};
-use crate::addr::{FileOffset, RunAddr, VmAddr, VmRange};
+use crate::addr::{Bias, FileOffset, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
 use crate::memory::Window;
-use crate::plan::{Fixup, FixupKind, Form, PointerAuth, PointerKey, Visitor};
+use crate::plan::{Fixup, FixupKind, Form, PointerAuth, Visitor};
 use crate::room;
 use crate::symbol::{Class, ImportId};
+use pointers::{Arm64e, Plain, Pointers};
 
 const NONE: u16 = 0xffff;
 const MULTI: u16 = 0x8000;
+/// Stands for a value that is not known, or that takes more than a store. What happens to be this takes the long way, too.
+const UNKNOWN: u64 = u64::MAX;
 /// Where the page starts stand in `dyld_chained_starts_in_segment`.
 const STARTS: u64 = 22;
 
@@ -124,15 +129,18 @@ impl<'a> Imports<'a> {
         }
     }
 
-    /// What binds of each import store that add nothing of their own, as far as the visitor knows; once is enough.
-    fn values<E>(self, visitor: &impl Visitor<E>, values: &mut Vec<Option<RunAddr>>) -> Result<(), ErrorKind> {
+    /// The bias, which rebases add to; then for each import what its binds add to, as far as the visitor knows. Once is
+    /// enough.
+    fn values<E>(self, visitor: &impl Visitor<E>, bias: Bias, values: &mut Vec<u64>) -> Result<(), ErrorKind> {
         if !values.is_empty() {
             return Ok(());
         }
-        room::reserve_exact(values, self.count as usize)?;
+        room::reserve_exact(values, self.count as usize + 1)?;
+        values.push(bias.0);
         values.extend((0..self.count).map(|symbol| {
-            let value = visitor.value(ImportId { symbol, class: Class::Data })?;
-            Some(RunAddr(value.0.wrapping_add_signed(self.addend(symbol)?)))
+            let value = visitor.value(ImportId { symbol, class: Class::Data });
+            let value = value.zip(self.addend(symbol)).map(|(value, addend)| value.0.wrapping_add_signed(addend));
+            value.unwrap_or(UNKNOWN)
         }));
         Ok(())
     }
@@ -284,112 +292,6 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// What the pointers of one format say.
-trait Pointers: Copy {
-    /// How far the next pointer of the chain is; 0 after the last.
-    fn next(self, raw: u64) -> u64;
-
-    /// Where in the image it leads to; `None` if it is a bind.
-    fn rebase(self, raw: u64) -> Option<VmAddr>;
-
-    /// The import of a bind, and what is added to it.
-    fn bind(self, raw: u64) -> (u32, i64);
-
-    /// All of it; `None` if there is no such import.
-    fn kind(self, raw: u64, imports: Imports<'_>) -> Option<FixupKind>;
-}
-
-/// `DYLD_CHAINED_PTR_64` (targets are addresses) and `…_64_OFFSET` (they count from the header).
-#[derive(Clone, Copy)]
-struct Plain {
-    base: u64,
-}
-
-impl Pointers for Plain {
-    #[inline]
-    fn next(self, raw: u64) -> u64 {
-        (raw >> 51 & 0xfff) * 4
-    }
-
-    #[inline]
-    fn rebase(self, raw: u64) -> Option<VmAddr> {
-        // Nearly all are no bind and leave the high byte alone, which is one test.
-        if raw & (1 << 63 | 0xff << 36) == 0 {
-            return Some(VmAddr((raw & 0xf_ffff_ffff).wrapping_add(self.base)));
-        }
-        (raw >> 63 == 0).then(|| target((raw & 0xf_ffff_ffff).wrapping_add(self.base), raw >> 36 & 0xff))
-    }
-
-    #[inline]
-    fn bind(self, raw: u64) -> (u32, i64) {
-        (raw as u32 & 0xff_ffff, (raw >> 24 & 0xff) as i64)
-    }
-
-    #[inline]
-    fn kind(self, raw: u64, imports: Imports<'_>) -> Option<FixupKind> {
-        match self.rebase(raw) {
-            Some(target) => Some(FixupKind::Rebase { target }),
-            None => imports.bind(self.bind(raw), None),
-        }
-    }
-}
-
-/// `DYLD_CHAINED_PTR_ARM64E` and its `USERLAND` forms. Targets with a signature always count from the header; the
-/// others do so in the `USERLAND` forms only.
-#[derive(Clone, Copy)]
-struct Arm64e {
-    header: u64,
-    base: u64,
-    ordinals: u32,
-}
-
-impl Pointers for Arm64e {
-    #[inline]
-    fn next(self, raw: u64) -> u64 {
-        (raw >> 51 & 0x7ff) * 8
-    }
-
-    #[inline]
-    fn rebase(self, raw: u64) -> Option<VmAddr> {
-        // Signed and other pointers take turns in no order: what chooses is arithmetic, since a branch would guess wrong.
-        let signed = (raw as i64 >> 63) as u64;
-        let base = self.base ^ (self.base ^ self.header) & signed;
-        // Nearly all are no bind, and have a target of 32 bits and nothing in the high byte.
-        if raw & (1 << 62 | 0x7_ffff << 32 & !signed) == 0 {
-            return Some(VmAddr(u64::from(raw as u32).wrapping_add(base)));
-        }
-        let offset = raw & (0x7ff_ffff_ffff & !signed | 0xffff_ffff);
-        (raw >> 62 & 1 == 0).then(|| target(offset.wrapping_add(base), raw >> 43 & 0xff & !signed))
-    }
-
-    #[inline]
-    fn bind(self, raw: u64) -> (u32, i64) {
-        // 19 bits with a sign, where the signature leaves room.
-        let addend = if raw >> 63 == 0 { (raw << 13) as i64 >> 45 } else { 0 };
-        (raw as u32 & self.ordinals, addend)
-    }
-
-    #[inline]
-    fn kind(self, raw: u64, imports: Imports<'_>) -> Option<FixupKind> {
-        let auth = (raw >> 63 != 0).then(|| PointerAuth {
-            key: [PointerKey::IA, PointerKey::IB, PointerKey::DA, PointerKey::DB][(raw >> 49 & 3) as usize],
-            diversity: (raw >> 32) as u16,
-            address: raw >> 48 & 1 != 0,
-        });
-        match (self.rebase(raw), auth) {
-            (Some(target), Some(auth)) => Some(FixupKind::Signed { import: None, addend: target.0 as i64, auth }),
-            (Some(target), None) => Some(FixupKind::Rebase { target }),
-            (None, auth) => imports.bind(self.bind(raw), auth),
-        }
-    }
-}
-
-/// The high byte of a pointer is left to the program.
-#[inline]
-fn target(address: u64, high: u64) -> VmAddr {
-    VmAddr(address | high << 56)
-}
-
 /// The chains of one segment.
 struct Chains<'t, 'a> {
     segment: &'t Segment,
@@ -406,17 +308,22 @@ struct Chain {
 }
 
 impl Chains<'_, '_> {
-    /// Visits all chains. `values` is what the imports' binds store, once there is a use for it.
+    /// Visits all chains. `values` is as [`Imports::values`] has it, once there is a use for it.
     fn visit<E: From<ErrorKind>>(
         &self,
         format: impl Pointers,
         visitor: &mut impl Visitor<E>,
-        values: &mut Vec<Option<RunAddr>>,
+        values: &mut Vec<u64>,
     ) -> Result<(), E> {
         let mut todo = 0..self.pages.count;
-        if !self.pages.several() && visitor.window(self.range()).is_some() {
-            self.imports.values(visitor, values)?;
-            self.two_at_a_time(&mut todo, format, visitor, values)?;
+        let bias = visitor.window(self.range()).map(|window| window.bias());
+        if let Some(bias) = bias.filter(|_| !self.pages.several()) {
+            self.imports.values(visitor, bias, values)?;
+            match self.pages.page_size {
+                0x1000 => self.two_at_a_time::<0x200, E>(&mut todo, format, visitor, values)?,
+                0x4000 => self.two_at_a_time::<0x800, E>(&mut todo, format, visitor, values)?,
+                _ => {}
+            }
         }
         for page in todo {
             let start = self.start(page)?;
@@ -501,19 +408,20 @@ impl Chains<'_, '_> {
         Ok(next != 0)
     }
 
-    /// As long as the visitor has a window, and there are chains on two pages, both are followed at the same time: where
-    /// the next pointer is says only the one before, and the processor would wait for each.
-    fn two_at_a_time<E: From<ErrorKind>>(
+    /// As long as the visitor has a window, and there are chains on two whole pages of `N` words, both are followed at the
+    /// same time: where the next pointer is says only the one before, and the processor would wait for each.
+    fn two_at_a_time<const N: usize, E: From<ErrorKind>>(
         &self,
         todo: &mut std::ops::Range<u64>,
         format: impl Pointers,
         visitor: &mut impl Visitor<E>,
-        values: &[Option<RunAddr>],
+        values: &[u64],
     ) -> Result<(), E> {
         let mut chains = [self.next_chain(todo)?, self.next_chain(todo)?];
         while let [Some(one), Some(other)] = &mut chains {
             let Some(mut window) = visitor.window(self.range()) else { break };
-            let stopped = self.follow([one, other], format, values, &mut window);
+            let Some(pages) = self.two_pages::<N>([*one, *other], &mut window) else { break };
+            let stopped = follow(pages, [one, other], format, values);
             // The last pointer, a bind that is more than a store, or something that is wrong.
             if let Some(chain) = &mut chains[stopped]
                 && !self.step(chain, format, visitor)?
@@ -522,6 +430,18 @@ impl Chains<'_, '_> {
             }
         }
         chains.into_iter().flatten().try_for_each(|chain| self.walk(chain, &mut { u64::MAX }, format, visitor))
+    }
+
+    /// The pages of two chains, each as the file has it and as the window has it; `None` if one is cut off.
+    fn two_pages<'s, const N: usize>(
+        &'s self,
+        chains: [Chain; 2],
+        window: &'s mut Window<'_>,
+    ) -> Option<[Page<'s, N>; 2]> {
+        let starts = chains.map(|chain| chain.end - 8 * N);
+        let [one, other] = starts.map(|start| self.content.get(start..)?.as_chunks().0.first_chunk());
+        let [one_place, other_place] = window.two(starts)?;
+        Some([Page { content: one?, place: one_place }, Page { content: other?, place: other_place }])
     }
 
     fn next_chain(&self, todo: &mut std::ops::Range<u64>) -> Result<Option<Chain>, ErrorKind> {
@@ -533,46 +453,55 @@ impl Chains<'_, '_> {
         }
         Ok(None)
     }
+}
 
-    /// Follows two chains in turn for as long as each goes on with no more than a store; says which one does not.
-    #[inline(never)]
-    fn follow(
-        &self,
-        chains: [&mut Chain; 2],
-        format: impl Pointers,
-        values: &[Option<RunAddr>],
-        window: &mut Window<'_>,
-    ) -> usize {
-        let mut step = |chain: &mut Chain| {
-            let raw = word(self.content, chain.at)?;
-            let next = format.next(raw) as usize;
-            if next == 0 || chain.at >= chain.end {
-                return None;
-            }
-            let stored = match format.rebase(raw) {
-                Some(target) => window.rebase(chain.at, target),
-                None => {
-                    let (ordinal, addend) = format.bind(raw);
-                    let value = (*values.get(ordinal as usize)?)?;
-                    window.store(chain.at, RunAddr(value.0.wrapping_add_signed(addend)))
-                }
-            };
-            chain.at += next;
-            stored.then_some(())
-        };
-        let [one, other] = chains;
-        let [mut first, mut second] = [*one, *other];
-        let stopped = loop {
-            if step(&mut first).is_none() {
+/// A page of `N` words: as the file has it, and where it is relocated.
+struct Page<'p, const N: usize> {
+    content: &'p [[u8; 8]; N],
+    place: &'p mut [[u8; 8]; N],
+}
+
+/// Follows two chains in turn for as long as each goes on with no more than a store; says which one does not. An index
+/// below `N` is all that is checked of a place.
+#[inline(never)]
+fn follow<const N: usize>(
+    pages: [Page<'_, N>; 2],
+    chains: [&mut Chain; 2],
+    format: impl Pointers,
+    values: &[u64],
+) -> usize {
+    let step = |at: &mut usize, page: &mut Page<'_, N>| {
+        let raw = u64::from_le_bytes(*page.content.get(*at)?);
+        let next = format.words(raw);
+        if next == 0 {
+            return None;
+        }
+        page.place[*at] = format.value(raw, values)?.to_le_bytes();
+        *at += next;
+        Some(())
+    };
+    let [mut first, mut second] = pages;
+    let mut at = [0, 1].map(|which: usize| chains[which].at - (chains[which].end - 8 * N));
+    // What is not aligned takes the long way.
+    let odd = at.iter().position(|at| at % 8 != 0);
+    at = at.map(|at| at / 8);
+    let [mut one, mut other] = at;
+    let stopped = odd.unwrap_or_else(|| {
+        loop {
+            if step(&mut one, &mut first).is_none() {
                 break 0;
             }
-            if step(&mut second).is_none() {
+            if step(&mut other, &mut second).is_none() {
                 break 1;
             }
-        };
-        (*one, *other) = (first, second);
-        stopped
+        }
+    });
+    if odd.is_none() {
+        for (chain, at) in chains.into_iter().zip([one, other]) {
+            chain.at = chain.end - 8 * N + 8 * at;
+        }
     }
+    stopped
 }
 
 #[inline]

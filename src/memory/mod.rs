@@ -41,6 +41,11 @@ pub struct Window<'m> {
 }
 
 impl Window<'_> {
+    /// What is added to the image's addresses.
+    pub fn bias(&self) -> Bias {
+        self.bias
+    }
+
     /// Stores an address in the eight bytes at `offset`; `false` outside the window.
     #[inline]
     pub fn store(&mut self, offset: usize, value: RunAddr) -> bool {
@@ -48,6 +53,13 @@ impl Window<'_> {
         let Some(place) = place else { return false };
         place.copy_from_slice(&value.0.to_le_bytes());
         true
+    }
+
+    /// `N` words at each of two offsets; `None` where they are not in the window, or overlap.
+    pub fn two<const N: usize>(&mut self, offsets: [usize; 2]) -> Option<[&mut [[u8; 8]; N]; 2]> {
+        let [one, other] = offsets.map(|offset| Some(offset..offset.checked_add(8 * N)?));
+        let [one, other] = self.bytes.get_disjoint_mut([one?, other?]).ok()?;
+        Some([one.as_chunks_mut().0.first_chunk_mut()?, other.as_chunks_mut().0.first_chunk_mut()?])
     }
 
     /// Stores the run-time address of `target` in the eight bytes at `offset`; `false` outside the window.

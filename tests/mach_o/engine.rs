@@ -143,6 +143,133 @@ fn random_opcodes(seed: u64) -> Vec<u8> {
     image.build()
 }
 
+/// Pages of chains in every format, with all that a pointer may say: two at a time come to what each comes to by itself.
+#[test]
+fn chains_in_bulk_come_to_the_same() {
+    use sideload::symbol::{HostId, ImportId, SymbolKind};
+    let (mut fine, mut wrong) = (0, 0);
+    for seed in 1..400 {
+        let (bytes, sound) = random_chains(seed);
+        let plan = crate::plan("random", &bytes, "x86_64");
+        let at = |symbol: u32| {
+            // One of them is what a resolver will say.
+            let kind = if symbol == 1 { SymbolKind::Ifunc } else { SymbolKind::Data };
+            let vm = VmAddr(0x1000 * (1 + u64::from(symbol)));
+            let import = ImportId { symbol, class: sideload::symbol::Class::Data };
+            (import, Definition::At { provider: Provider::Host(HostId(0)), kind, vm })
+        };
+        let bindings = Bindings::of((0..IMPORTS).map(at)).expect("few imports");
+        let addresses = Addresses { new: vec![Bias(BIAS)], host: vec![Bias(SYMBOLS)], ..Addresses::default() };
+        let mut wide = Scratch::new(&plan, &bytes, Bias(BIAS)).expect("a small image");
+        let mut narrow = Narrow(wide.clone());
+        let outcomes = [
+            relocate(ModuleId(0), &plan, &bytes, &bindings, &addresses, &mut wide),
+            relocate(ModuleId(0), &plan, &bytes, &bindings, &addresses, &mut narrow),
+        ];
+        let [one, other] = outcomes.map(|outcome| {
+            let mut rows = outcome.map_err(|error| error.to_string())?;
+            rows.sort_by_key(|row| row.place);
+            Ok::<_, String>(rows)
+        });
+        assert_eq!(one.is_ok(), sound, "seed {seed}: {one:?}");
+        assert_eq!(one.is_ok(), other.is_ok(), "seed {seed}: {one:?} and {other:?}");
+        assert!(!sound || one == other, "seed {seed}");
+        assert!(!sound || wide.bytes(plan.span) == narrow.0.bytes(plan.span), "seed {seed}");
+        *(if sound { &mut fine } else { &mut wrong }) += 1;
+    }
+    assert!(fine > 100 && wrong > 50, "{fine} fine, {wrong} wrong");
+}
+
+const IMPORTS: u32 = 5;
+
+/// Some pages of one chain each, in one of the formats; and whether all of them are sound.
+fn random_chains(seed: u64) -> (Vec<u8>, bool) {
+    use test_fixtures::macho_build::{MachOBuild, Segment, chained, starts};
+    use test_fixtures::macho_edit::lc;
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let format = [1, 2, 6, 9, 12][random(5) as usize];
+    let page = [0x1000, 0x4000, 0x2000][random(3) as usize];
+    let (pages, is_plain) = (1 + random(6), matches!(format, 2 | 6));
+    let spoiled = (random(4) == 0).then(|| random(pages));
+    let mut content = vec![0u8; (pages * page) as usize];
+    let mut first = Vec::new();
+    for number in 0..pages {
+        let start = 8 * random(page / 8);
+        let mut at = start;
+        first.push(if random(8) == 0 && spoiled != Some(number) { 0xffff } else { start as u16 });
+        while *first.last().expect("just put there") != 0xffff {
+            let next = match (random(40), is_plain) {
+                (0, true) => 12,
+                (0..6, _) => 8 * random(30),
+                _ => 8,
+            };
+            let ends = at + next + 8 > page;
+            let next = if ends && spoiled == Some(number) {
+                page - at
+            } else if ends {
+                0
+            } else {
+                next
+            };
+            let raw = pointer(&mut random, is_plain, next);
+            let place = (number * page + at) as usize;
+            content[place..place + 8].copy_from_slice(&raw.to_le_bytes());
+            at += next;
+            if next == 0 || at >= page {
+                break;
+            }
+        }
+    }
+    // A chain that was to leave its page may have ended before.
+    let sound = spoiled.is_none_or(|number| !leaves(&content, number * page, &first, page, is_plain));
+    let mut image = MachOBuild::new(4096);
+    let at = image.put(&content);
+    image.segment(Segment::data(0x10_0000, (at, content.len() as u64)));
+    let mut table = starts(&first);
+    table[4..6].copy_from_slice(&(page as u16).to_le_bytes());
+    table[6..8].copy_from_slice(&(format as u16).to_le_bytes());
+    let rows: Vec<u32> = (0..IMPORTS).map(|_| 0).collect();
+    image.table(lc::DYLD_CHAINED_FIXUPS, &chained(&[None, Some(0)], &[table], &rows, b"_a\0"));
+    (image.build(), sound)
+}
+
+/// Any pointer, of a kind that its format has, with the next one so far behind it.
+fn pointer(random: &mut impl FnMut(u64) -> u64, is_plain: bool, next: u64) -> u64 {
+    let (bind, signed) = (u64::from(random(4) == 0), u64::from(random(3) == 0));
+    let high = if random(30) == 0 { 1 + random(255) } else { 0 };
+    let (target, ordinal, addend) = (random(1 << 20), random(u64::from(IMPORTS)), random(256));
+    let of = |parts: &[(u64, u32)]| parts.iter().fold(0, |raw, (part, shift)| raw | part << shift);
+    match (is_plain, bind, signed) {
+        (true, 0, _) => of(&[(next / 4, 51), (high, 36), (target, 0)]),
+        (true, ..) => of(&[(1, 63), (next / 4, 51), (addend, 24), (ordinal, 0)]),
+        (false, 0, 0) => of(&[(next / 8, 51), (high, 43), (random(1 << 40), 0)]),
+        (false, 0, _) => of(&[(1, 63), (next / 8, 51), (random(1 << 19), 32), (target, 0)]),
+        (false, ..) => of(&[(signed, 63), (1, 62), (next / 8, 51), (random(1 << 19), 32), (ordinal, 0)]),
+    }
+}
+
+/// Whether a page's chain goes past its end.
+fn leaves(content: &[u8], page_start: u64, first: &[u16], page: u64, is_plain: bool) -> bool {
+    let mut at = u64::from(first[(page_start / page) as usize]);
+    loop {
+        let place = (page_start + at) as usize;
+        let raw = u64::from_le_bytes(content[place..place + 8].try_into().expect("eight"));
+        match if is_plain { (raw >> 51 & 0xfff) * 4 } else { (raw >> 51 & 0x7ff) * 8 } {
+            0 => return false,
+            next => at += next,
+        }
+        if at >= page {
+            return true;
+        }
+    }
+}
+
 /// The address that stands for a symbol.
 fn address(name: &str) -> u64 {
     let hash = name.bytes().fold(7u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));

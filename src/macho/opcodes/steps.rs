@@ -29,6 +29,16 @@ const REBASES: Steps = table(&[
     (0x70, 1, 0, true),
 ]);
 
+/// A bit for each operation of [`REBASES`] that has an operand, by its high four bits.
+const WITH_OPERAND: u64 = {
+    let (mut bits, mut operation) = (0, 0);
+    while operation < 16 {
+        bits |= (REBASES[operation << 4].has_operand as u64) << operation;
+        operation += 1;
+    }
+    bits
+};
+
 const BINDS: Steps = table(&[(0x80, 0, 0, true), (0x90, 1, 0, false), (0xa0, 1, 0, true), (0xb0, 1, N, false)]);
 
 const N: u8 = u8::MAX;
@@ -65,17 +75,19 @@ impl Rebases<'_, '_> {
         while let Some([operation, after]) = cursor.ahead(next) {
             let step = REBASES[usize::from(operation)];
             // The next byte is read in any case, and counts only where it is an operand.
-            let operand = after & u8::from(step.has_operand).wrapping_neg();
+            let has_operand = WITH_OPERAND >> (operation >> 4) & 1;
+            let operand = u64::from(after) & has_operand.wrapping_neg();
             let count = u64::from(step.count);
             if !step.simple || operand >= 0x80 || count > left || !rebase(at, content, count as usize, window) {
                 break;
             }
             // Behind nearly every run is an operation that only moves on: it is done along with it.
-            let moves = !step.has_operand && after & 0xf0 == MOVE_WORDS;
-            let words = step.words + if moves { after & 0xf } else { 0 };
+            let moves = u64::from(after & 0xf0 == MOVE_WORDS);
+            let more = u64::from(after & 0xf) & moves.wrapping_neg() & has_operand.wrapping_sub(1);
             left -= count;
-            at = at.wrapping_add((count + u64::from(words)) * POINTER + u64::from(operand));
-            next += 1 + u64::from(step.has_operand | moves);
+            at = at.wrapping_add((count + u64::from(step.words) + more) * POINTER + operand);
+            // All waits for where the next one is, so that takes few steps: no table.
+            next += 1 + (has_operand | moves);
         }
         head.at = at.wrapping_add(region.start.0);
         (cursor.at, head.left) = (next, left);
