@@ -318,6 +318,7 @@ impl Member {
         }
     }
 
+    #[inline]
     pub(crate) fn bias(&self) -> Bias {
         match self {
             Member::Ours(instance) => instance.bias(),
@@ -329,19 +330,29 @@ impl Member {
     /// The resolver of an indirect function runs.
     #[inline]
     pub(crate) unsafe fn address(&self, query: &Query<'_>) -> Option<RunAddr> {
-        // By reference: to copy what was written field by field a moment ago has to wait until it is in the cache.
-        let Some(found) = &self.find(query) else { return None };
-        if found.unique {
-            // SAFETY: the caller allows a resolver to run.
-            return unsafe { self.unique_address(query, found) };
+        let found = self.find(query)?;
+        // Nearly all definitions. What follows takes the rest in memory, which costs more than to add.
+        if let Found { vm, kind: SymbolKind::Code | SymbolKind::Data, unique: false, .. } = found {
+            return Some(vm + self.bias());
         }
         // SAFETY: the caller allows a resolver to run.
+        unsafe { self.unusual_address(query, &Found { ..found }) }
+    }
+
+    /// # Safety
+    /// As [`Member::address`], and the definition is this image's.
+    #[cold]
+    unsafe fn unusual_address(&self, query: &Query<'_>, found: &Found) -> Option<RunAddr> {
+        if found.unique {
+            // SAFETY: the caller's promise is the same.
+            return unsafe { self.unique_address(query, found) };
+        }
+        // SAFETY: as above.
         unsafe { self.run_time_address(found) }
     }
 
     /// # Safety
     /// As [`Member::address`], and the definition is this image's.
-    #[inline]
     unsafe fn run_time_address(&self, found: &Found) -> Option<RunAddr> {
         let tls = if found.kind == SymbolKind::Tls { self.thread_locals() } else { None };
         // SAFETY: the caller allows a resolver to run; the symbol is this image's.
@@ -365,7 +376,6 @@ impl Member {
     ///
     /// # Safety
     /// As [`Member::address`].
-    #[cold]
     unsafe fn unique_address(&self, query: &Query<'_>, found: &Found) -> Option<RunAddr> {
         match Member::first_unique(query) {
             // SAFETY: the caller's promise is the same.

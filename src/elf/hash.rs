@@ -46,7 +46,7 @@ pub(super) fn sysv_hash(name: &[u8]) -> u32 {
 pub(super) struct GnuHash<'a> {
     filter: Filter<'a>,
     first_symbol: u32,
-    buckets: &'a [[u8; 4]],
+    buckets: Buckets<'a>,
     /// One word a symbol from `first_symbol` on: its hash, with bit 0 set on the last one of a bucket.
     chains: &'a [[u8; 4]],
 }
@@ -64,7 +64,7 @@ impl<'a> GnuHash<'a> {
         Some(GnuHash {
             filter: Filter::new(bytes.slice(16, bloom_size)?.as_chunks().0, bloom_shift),
             first_symbol,
-            buckets: bytes.slice(16 + bloom_size, bucket_size)?.as_chunks().0,
+            buckets: Buckets::new(bytes.slice(16 + bloom_size, bucket_size)?.as_chunks().0),
             chains: bytes.from(16 + bloom_size + bucket_size)?.as_chunks().0,
         })
     }
@@ -96,7 +96,7 @@ impl<'a> GnuHash<'a> {
     /// searches several tables has asked all of theirs first.
     #[inline]
     pub(super) fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
-        let first = u32::from_le_bytes(self.buckets[bucket_of(hash, self.buckets.len())]);
+        let first = self.buckets.first(hash);
         let chain = self.chains.get(first.checked_sub(self.first_symbol)? as usize..)?;
         for (at, &word) in chain.iter().enumerate() {
             let word = u32::from_le_bytes(word);
@@ -117,7 +117,7 @@ impl<'a> GnuHash<'a> {
 
     /// How many symbols there are: the end of the chain of the highest bucket.
     pub(super) fn count(&self) -> u32 {
-        let highest = self.buckets.iter().map(|&bucket| u32::from_le_bytes(bucket)).max().unwrap_or(0);
+        let highest = self.buckets.words.iter().map(|&bucket| u32::from_le_bytes(bucket)).max().unwrap_or(0);
         let Some(start) = highest.checked_sub(self.first_symbol) else { return self.first_symbol };
         let rest = self.chains.get(start as usize..).unwrap_or_default();
         let chain = rest.iter().take_while(|&&word| u32::from_le_bytes(word) & 1 == 0).count();
@@ -125,11 +125,29 @@ impl<'a> GnuHash<'a> {
     }
 }
 
-/// The bucket of a hash: a division of 32 bits, which takes half the time of one of 64. There are never 2^32 buckets,
-/// and never none.
-#[inline]
-fn bucket_of(hash: u32, buckets: usize) -> usize {
-    (hash % (buckets as u32).max(1)) as usize
+/// Where the chains begin. A hash's bucket is its remainder, and a lookup waits for it; so the division is done once for
+/// all, and what each lookup does is two multiplications (D. Lemire, O. Kaser, N. Kurz: "Faster remainder by direct
+/// computation", 2019; exact for every dividend and divisor of 32 bits).
+#[derive(Clone, Copy, Debug)]
+struct Buckets<'a> {
+    words: &'a [[u8; 4]],
+    /// 2^64 divided by their number, rounded up.
+    inverse: u64,
+}
+
+impl<'a> Buckets<'a> {
+    /// There is at least one, and no file has 2^32.
+    fn new(words: &'a [[u8; 4]]) -> Buckets<'a> {
+        Buckets { words, inverse: (u64::MAX / words.len().max(1) as u64).wrapping_add(1) }
+    }
+
+    /// The first symbol in the bucket of a hash; 0 if there is none.
+    #[inline]
+    fn first(&self, hash: u32) -> u32 {
+        let fraction = u128::from(self.inverse.wrapping_mul(u64::from(hash)));
+        let bucket = ((fraction * self.words.len() as u128) >> 64) as usize;
+        self.words.get(bucket).map_or(0, |&word| u32::from_le_bytes(word))
+    }
 }
 
 /// A Bloom filter of two bits a name.
@@ -172,7 +190,7 @@ impl<'a> Filter<'a> {
 /// `DT_HASH`: { nbucket, nchain }, buckets, chains.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SysvHash<'a> {
-    buckets: &'a [[u8; 4]],
+    buckets: Buckets<'a>,
     chains: &'a [[u8; 4]],
 }
 
@@ -184,13 +202,13 @@ impl<'a> SysvHash<'a> {
             return None;
         }
         Some(SysvHash {
-            buckets: bytes.slice(8, buckets * 4)?.as_chunks().0,
+            buckets: Buckets::new(bytes.slice(8, buckets * 4)?.as_chunks().0),
             chains: bytes.slice(8 + buckets * 4, chains * 4)?.as_chunks().0,
         })
     }
 
     pub(super) fn find<T>(&self, hash: u32, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
-        let mut symbol = u32::from_le_bytes(self.buckets[bucket_of(hash, self.buckets.len())]);
+        let mut symbol = self.buckets.first(hash);
         // A chain longer than the table is a cycle.
         for steps in 1..=self.chains.len() {
             if symbol == 0 {
@@ -217,6 +235,19 @@ impl<'a> SysvHash<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bucket_is_the_remainder() {
+        let numbered: Vec<[u8; 4]> = (0..70_000u32).map(u32::to_le_bytes).collect();
+        for count in [1, 2, 3, 7, 64, 641, 1009, 4096, 65_521, 65_536, 65_537, 70_000] {
+            let buckets = Buckets::new(&numbered[..count as usize]);
+            let near = |hash: u32| (hash.saturating_sub(2)..=hash.saturating_add(2)).chain([hash / count * count]);
+            let hashes = (0..32).map(|bit| 1 << bit).chain([0, u32::MAX, 0x0101_4b25, count]).flat_map(near);
+            for hash in hashes.chain((0..100_000).map(|at: u32| at.wrapping_mul(0x9e37_79b1))) {
+                assert_eq!(buckets.first(hash), hash % count, "{hash:#x} in {count}");
+            }
+        }
+    }
 
     #[test]
     fn either_is_what_the_two_together_say() {

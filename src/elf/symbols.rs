@@ -351,7 +351,7 @@ impl<'a> SymbolTable<'a> {
             Some(gnu) => gnu.find(query.gnu_hash, |index| self.accepts(index, query, &mut fallback)),
             None => self.find_by_sysv(query, &mut fallback),
         };
-        found.or(fallback.symbol.filter(|_| fallback.count == 1))
+        found.or_else(|| fallback.symbol.filter(|_| fallback.count == 1))
     }
 
     #[cold]

@@ -168,7 +168,6 @@ impl std::ops::Deref for OwnSymbols {
 ///
 /// # Safety
 /// An indirect function's resolver is run.
-#[inline]
 pub(crate) unsafe fn address(found: &crate::plan::Found, bias: crate::addr::Bias, tls: Option<u64>) -> Option<RunAddr> {
     use crate::symbol::SymbolKind;
     match found.kind {
