@@ -191,6 +191,8 @@ impl Installed {
         let program = std::env::current_exe()?;
         let copy = Installed(program.with_extension(format!("installed-{}", std::process::id())));
         std::fs::copy(program, &copy.0)?;
+        // Pages that are not on the disk yet would count as dirty, and as ours, where code runs for the first time.
+        std::fs::File::open(&copy.0)?.sync_all()?;
         Ok(copy)
     }
 }
