@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, OnceLock};
 use std::thread;
-use support::{passes_elsewhere, reserve_static_tls};
+use support::{Child, passes_elsewhere, reserve_static_tls, say};
 use test_fixtures::build;
 
 fn try_open(path: impl AsRef<Path>) -> Result<Library, Error> {
@@ -164,6 +164,23 @@ fn what_has_no_room_is_refused_and_takes_none() {
     assert!(ledger().static_thread_local_bytes > 32 << 10, "{:?}", ledger());
     let error = try_open(build("tls_ie_exhausted").path).expect_err("4 MiB");
     assert!(matches!(error.kind(), ErrorKind::StaticTls { total, .. } if *total == 68 << 10), "{error}");
+}
+
+/// As with glibc: a thread pointer is aligned as the images want that the program was started with, not only its own.
+#[test]
+fn a_large_alignment_takes_an_image_of_the_start() {
+    let refused = Child::new("open_aligned").run();
+    let text = "aligned to 256; the largest piece that is free of the 4096 in reserve has 0";
+    assert!(refused.expect_success().last().contains(text), "{refused}");
+    let opened = Child::new("open_aligned").environment("LD_PRELOAD", build("tls_align").path).run();
+    assert_eq!(opened.expect_success().last(), "42", "{opened}");
+}
+
+#[test]
+#[ignore = "run by the other, in child processes"]
+fn open_aligned() {
+    let opened = try_open(build("tls_ie_align_more").path);
+    say(opened.map_or_else(|error| error.to_string(), |library| answer(&library).to_string()));
 }
 
 #[test]

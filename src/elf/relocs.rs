@@ -172,10 +172,16 @@ fn relr<E: From<ErrorKind>>(
     Ok(())
 }
 
-/// Stores the relative relocations of a bitmap in a window on all its words; `false` if they do not all lie in the file.
+/// Stores the relative relocations of a bitmap in a window on all its words; `false` if these do not all lie in the file,
+/// nor all in one zero-filled part.
 fn store_bitmap<E>(plan: &LoadPlan, file: &[u8], start: u64, bits: u64, visitor: &mut impl Visitor<E>) -> bool {
+    const ZEROS: [u8; 63 * RELR_WORD as usize] = [0; 63 * RELR_WORD as usize];
     let range = VmRange { start: VmAddr(start), size: 63 * RELR_WORD };
-    let content = plan.file_offset(range.start, range.size).and_then(|at| Bytes(file).slice(at, range.size));
+    let content = match plan.file_offset(range.start, range.size) {
+        Some(offset) => Bytes(file).slice(offset, range.size),
+        None if is_zero_filled(plan, range) => Some(&ZEROS[..]),
+        None => None,
+    };
     let Some((content, _)) = content.map(<[u8]>::as_chunks::<8>) else { return false };
     let Some(mut window) = visitor.window(range) else { return false };
     let marked = content.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
@@ -195,11 +201,16 @@ pub fn change_read_only(plan: &LoadPlan, file: &[u8]) -> bool {
     found || all_seen.is_err()
 }
 
+/// Whether all of `range` lies in the part of one region that is not in the file.
+fn is_zero_filled(plan: &LoadPlan, range: VmRange) -> bool {
+    plan.region(range.start, range.size).is_some_and(|region| range.start >= region.file_backed().end())
+}
+
 /// The word that the file holds at `place`; zero in the zero-filled part.
 fn in_place(plan: &LoadPlan, file: &[u8], place: VmAddr) -> Result<u64, ErrorKind> {
     match plan.file_offset(place, 8) {
         Some(offset) => Ok(Bytes(file).u64(offset).unwrap_or(0)),
-        None if plan.region(place, 8).is_some_and(|region| place >= region.file_backed().end()) => Ok(0),
+        None if is_zero_filled(plan, VmRange { start: place, size: 8 }) => Ok(0),
         None => Err(ErrorKind::malformed("REL or RELR: an in-place addend lies outside the file", Place::Vm(place))),
     }
 }

@@ -23,6 +23,8 @@ pub enum Holder {
     ThreadDestructors(usize),
     /// Calls of `pthread_atfork`: handlers are never taken back.
     ForkHandlers(usize),
+    /// Calls of `on_exit`: handlers are never taken back, unlike those of `atexit`.
+    ExitHandlers(usize),
     /// Keys of thread-specific data (`pthread_key_create`) whose destructor lies in it.
     KeyDestructors(usize),
     /// Addresses of its symbols were given to other images by `dlsym`.
@@ -43,6 +45,7 @@ impl fmt::Display for Holder {
                 write!(f, "{count} destructor{} of thread-locals still to run", several(count))
             }
             Holder::ForkHandlers(count) => write!(f, "{count} registration{} of fork handlers", several(count)),
+            Holder::ExitHandlers(count) => write!(f, "{count} handler{} of on_exit", several(count)),
             Holder::KeyDestructors(count) => {
                 write!(f, "{count} key{} of thread-specific data with a destructor in it", several(count))
             }

@@ -125,22 +125,20 @@ pub(crate) unsafe fn unmap_memory(start: *mut u8, size: usize) {
 
 /// Whether the kernel can read the byte at `at`: it is asked for the name of a folder to open there, which is none.
 ///
-/// # Errors
-/// It cannot be asked now.
-pub(crate) fn can_read(at: u64) -> io::Result<bool> {
+/// It reads the name before it looks for a free descriptor (`do_sys_openat2` in Linux), so that the answer is the same
+/// when there is none. A sandbox that forbids the call does not answer: then better not.
+pub(crate) fn can_read(at: u64) -> bool {
     const NO_FOLDER: libc::c_int = -1;
-    gate::pass(Call::Open)?;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     // SAFETY: the kernel checks the address itself; that it may be anything is the point.
     let opened = unsafe { libc::openat(NO_FOLDER, ptr::with_exposed_provenance(at as usize), flags) };
     if opened >= 0 {
         // SAFETY: the descriptor was just opened here, and nobody else knows it.
         unsafe { libc::close(opened) };
-        return Ok(true);
+        return true;
     }
-    let answers = [libc::EBADF, libc::ENOENT, libc::ENOTDIR, libc::ENAMETOOLONG];
-    let error = io::Error::last_os_error();
-    Ok(error.raw_os_error().is_some_and(|errno| answers.contains(&errno)))
+    let answers = [libc::EBADF, libc::ENOENT, libc::ENOTDIR, libc::ENAMETOOLONG, libc::EMFILE, libc::ENFILE];
+    io::Error::last_os_error().raw_os_error().is_some_and(|errno| answers.contains(&errno))
 }
 
 /// Reads from a file at an offset, as much as there is.
@@ -310,4 +308,31 @@ fn refused_protection(size: u64, error: region::Error) -> ErrorKind {
 fn raw(prot: Prot) -> libc::c_int {
     let flag = |set, bit| if set { bit } else { 0 };
     flag(prot.read, libc::PROT_READ) | flag(prot.write, libc::PROT_WRITE) | flag(prot.execute, libc::PROT_EXEC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that has no descriptor to spare must not take an image for one without program headers, for good.
+    #[test]
+    fn memory_can_be_read_without_a_descriptor() {
+        let text = (can_read as *const ()).addr() as u64;
+        // SAFETY: the child makes system calls only, and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            // SAFETY: a structure of ours; the process is at its end.
+            unsafe {
+                let limited = libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) == 0;
+                let is_full = libc::open(c"/".as_ptr(), libc::O_RDONLY) < 0;
+                let told = [can_read(text), !can_read(8)];
+                libc::_exit(if [limited, is_full, told[0], told[1]].contains(&false) { 1 } else { 42 });
+            }
+        }
+        let mut status = 0;
+        // SAFETY: our own child, and room for its status.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(libc::WEXITSTATUS(status), 42);
+    }
 }

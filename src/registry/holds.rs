@@ -20,6 +20,8 @@ pub(crate) struct Holds {
     pub thread_destructors: AtomicUsize,
     /// Calls that registered handlers of `fork`.
     pub fork_handlers: AtomicUsize,
+    /// Calls that registered handlers of the process's end for good (`on_exit`).
+    pub exit_handlers: AtomicUsize,
     /// Keys of thread-specific data whose destructor lies in it.
     pub keys: AtomicUsize,
 }
@@ -30,9 +32,10 @@ impl Holds {
         let count = |count: &AtomicUsize| Some(count.load(Ordering::Acquire)).filter(|&count| count > 0);
         let destructors = count(&self.thread_destructors).map(Holder::ThreadDestructors);
         let handlers = count(&self.fork_handlers).map(Holder::ForkHandlers);
+        let at_exit = count(&self.exit_handlers).map(Holder::ExitHandlers);
         let keys = count(&self.keys).map(Holder::KeyDestructors);
         let lent = self.lent.load(Ordering::Acquire).then_some(Holder::Symbols);
         let kept = self.kept.load(Ordering::Acquire).then_some(Holder::NoDelete);
-        [destructors, handlers, keys, lent, kept].into_iter().flatten().collect()
+        [destructors, handlers, at_exit, keys, lent, kept].into_iter().flatten().collect()
     }
 }

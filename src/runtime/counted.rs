@@ -1,5 +1,5 @@
 //! Functions of the C library through which an image leaves behind the address of its own code: destructors of
-//! thread-locals, handlers of `fork`, destructors of thread-specific data. An image that is unmapped while the C library
+//! thread-locals, handlers of `fork` and of the process's end, destructors of thread-specific data. An image that is unmapped while the C library
 //! still has one of these takes the process with it, so they are counted against their image, and
 //! [`Library::unload`](crate::Library::unload) asks for the counts.
 //!
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// The names, each with our function. The order is that of [`HOST`].
-const NAMES: [(&[u8], *const ()); 9] = [
+const NAMES: [(&[u8], *const ()); 10] = [
     (b"__cxa_thread_atexit_impl", thread_atexit::<0> as *const ()),
     (b"__cxa_thread_atexit", thread_atexit::<1> as *const ()),
     (b"__register_atfork", register_atfork as *const ()),
@@ -38,12 +38,14 @@ const NAMES: [(&[u8], *const ()); 9] = [
     (b"tss_create", key_create::<6> as *const ()),
     (b"pthread_key_delete", key_delete as *const ()),
     (b"tss_delete", tss_delete as *const ()),
+    (b"on_exit", on_exit as *const ()),
 ];
 const REGISTER_ATFORK: usize = 2;
 const PTHREAD_ATFORK: usize = 3;
 const KEY_CREATE: usize = 4;
 const KEY_DELETE: usize = 7;
 const TSS_DELETE: usize = 8;
+const ON_EXIT: usize = 9;
 
 /// The host's functions, once they were looked for and found.
 static HOST: [AtomicPtr<()>; NAMES.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; NAMES.len()];
@@ -238,6 +240,27 @@ pub(super) unsafe extern "C" fn at_fork(prepare: Handler, parent: Handler, child
     }
 }
 
+/// `on_exit`: glibc takes no handle for it, so that nothing ever takes the handler back, as `__cxa_finalize` does those of
+/// `atexit`.
+///
+/// # Safety
+/// `handler` takes an exit status and `argument`, at the end of the process.
+unsafe extern "C" fn on_exit(handler: Option<ExitHandler>, argument: *mut c_void) -> c_int {
+    type Register = unsafe extern "C" fn(Option<ExitHandler>, *mut c_void) -> c_int;
+    // SAFETY: the host's function of this name.
+    let register = unsafe { std::mem::transmute::<*const (), Register>(host(ON_EXIT)) };
+    // SAFETY: the caller's promise.
+    let result = unsafe { register(handler, argument) };
+    if result == 0
+        && let Some(owner) = handler.and_then(|function| owner(&[function as *const c_void]))
+    {
+        owner.holds.exit_handlers.fetch_add(1, Ordering::AcqRel);
+    }
+    result
+}
+
+type ExitHandler = unsafe extern "C" fn(c_int, *mut c_void);
+
 /// By key, the serial of the image that its destructor lies in. No system has more keys but macOS; one beyond counts for
 /// ever, since nobody would count it off.
 static KEYS: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
@@ -332,6 +355,7 @@ mod tests {
             (KEY_CREATE, b"pthread_key_create"),
             (KEY_DELETE, b"pthread_key_delete"),
             (TSS_DELETE, b"tss_delete"),
+            (ON_EXIT, b"on_exit"),
         ];
         for (index, name) in places {
             assert_eq!(NAMES[index].0, name);

@@ -71,7 +71,6 @@ pub(crate) struct HostImage {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StaticPlace {
     pub(crate) template: RunAddr,
-    pub(crate) vm: VmAddr,
     pub(crate) align: u64,
 }
 

@@ -45,6 +45,7 @@ pub(crate) use chain::Chain;
 use chain::Link;
 use image::Sketch;
 use origin::Origin;
+use statics::StaticSymbols;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use vanishing::with_care;
@@ -65,9 +66,7 @@ pub(crate) struct HostImages {
 pub(crate) struct StaticPlace {
     /// In memory.
     pub(crate) template: RunAddr,
-    /// In the image.
-    pub(crate) vm: VmAddr,
-    /// What each thread's block is aligned to.
+    /// What each thread's pointer is aligned to.
     pub(crate) align: u64,
 }
 
@@ -80,13 +79,18 @@ static CURRENT: Mutex<Option<Arc<HostImages>>> = Mutex::new(None);
 /// The process has no auxiliary vector, or its system loader's list cannot be read.
 pub(crate) fn images() -> Result<Arc<HostImages>, ErrorKind> {
     let origin = origin()?;
-    let Some(mut current) = lock() else { return HostImages::read(origin, None).map(Arc::new) };
+    let read = |previous: Option<&HostImages>| {
+        let images = HostImages::read(origin, previous)?;
+        let statics = images.main().and_then(|main| main.static_symbols.as_ref());
+        statics.map_or(Ok(()), StaticSymbols::prepare).map(|()| Arc::new(images))
+    };
+    let Some(mut current) = lock() else { return read(None) };
     if let Some(images) = &*current
         && images.are_current(&links(origin, images.permanent)?)
     {
         return Ok(Arc::clone(images));
     }
-    let images = Arc::new(HostImages::read(origin, current.as_deref())?);
+    let images = read(current.as_deref())?;
     *current = Some(Arc::clone(&images));
     Ok(images)
 }
@@ -234,13 +238,18 @@ impl HostImages {
 
     /// The place of what every thread has at `offset` from its thread pointer, in the initial bytes of an image that is
     /// never unloaded.
+    ///
+    /// All thread pointers are aligned to the largest alignment of a static block, not only to that of this image's
+    /// (glibc's `_dl_determine_tlsoffset`, musl's `__copy_tls`), or the others' offsets could not be constants.
     pub(crate) fn static_place(&self, offset: i64, size: u64) -> Option<StaticPlace> {
+        let permanent = || self.images.iter().filter(|image| image.permanent);
+        let align = permanent().filter_map(|image| Some(image.thread_locals()?.align)).max().unwrap_or(1);
         (0..self.images.len()).filter(|&index| self.images[index].permanent).find_map(|index| {
             let template = self.images[index].thread_locals()?;
             let start = u64::try_from(offset.checked_sub(self.tls_of(index)?.offset?)?).ok()?;
             (start.checked_add(size)? <= template.image.size).then_some(())?;
             let vm = VmAddr(template.image.start.0 + start);
-            Some(StaticPlace { template: vm + self.images[index].bias(), vm, align: template.align })
+            Some(StaticPlace { template: vm + self.images[index].bias(), align })
         })
     }
 

@@ -89,6 +89,18 @@ const CASES: &[(&str, Case)] = &[
         },
     ),
     (
+        "a handler of on_exit",
+        Case {
+            fixture: "exit_handler",
+            hold: |library| {
+                assert_eq!(answer(library), 42);
+                None
+            },
+            holder: || Holder::ExitHandlers(1),
+            text: "1 handler of on_exit",
+        },
+    ),
+    (
         "a flag",
         Case {
             fixture: "nodelete",

@@ -2,6 +2,7 @@
 
 use crate::hosts::{PROGRAM, build, package};
 use crate::support::Folder;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,9 +39,21 @@ fn answers(name: &str) -> Result<[i32; 3], sideload::Error> {
     }
 }
 
+/// Opens the last object as far as code of it would run, with a thread beside, and lets the call of that number fail.
+fn fails(number: u64) -> String {
+    let name = std::env::args().next_back().expect("the object");
+    std::thread::spawn(|| loop { std::thread::park() });
+    let faults = sideload::Faults::at(number);
+    let linked = sideload::Loader::new().link(&*name);
+    let sealed = linked.and_then(|link| link.map()?.relocate()?.seal()).map(drop);
+    let call = faults.failed().unwrap_or("none");
+    format!("{call}: {}", sealed.map_or_else(|error| error.to_string(), |()| "sealed".into()))
+}
+
 fn main() {
     for name in std::env::args().skip(1) {
         let said = match name.as_str() {
+            _ if name.starts_with("fault ") => Ok(fails(name["fault ".len()..].parse().expect("a number"))),
             "libz.so.1" => version(&name),
             _ => answers(&name).map(|answers| format!("answers {answers:?}")),
         };
@@ -82,12 +95,41 @@ fn a_static_executable_stands_in_for_libc() {
         let expected = [&["answers [42, 42, 42]"; FIXTURES.len()][..], &["version 1, checksum 0x9f26ce5c"]].concat();
         assert_eq!(run(&host, &objects).lines().collect::<Vec<_>>(), expected, "{kind}");
 
+        let ie = FIXTURES.iter().position(|name| *name == "tls_initial_exec").expect("one of them");
+        let kinds = each_call_fails(&host, zlib, expected[FIXTURES.len()]);
+        assert!(["openat", "pread", "mmap"].iter().all(|call| kinds.contains(*call)), "{kind}: {kinds:?}");
+        let kinds = each_call_fails(&host, &fixtures[ie], expected[ie]);
+        // Threads are found by other means than in a dynamic program, where the C library's lists are.
+        let thread = ["get_robust_list", "process_vm_readv", "process_vm_writev"];
+        assert!(thread.iter().all(|call| kinds.contains(*call)), "{kind}: {kinds:?}");
+
         let all = run(&build("stripped", &[&[model, "-Cstrip=symbols"], &*pull].concat()), &[zlib]);
         assert_refused(&all, &["malloc@GLIBC_2.2.5", "memcpy@GLIBC_2.14", "strerror@GLIBC_2.2.5"]);
         let some = run(&build("lacking", &[model]), &[zlib]);
         assert_refused(&some, &PULLED_IN);
         assert!(!some.contains("malloc"), "which the host has: {some}");
     }
+}
+
+/// Each call of an open fails once, in a process of its own: the open is refused with a word about it, or does without,
+/// and the next one works. Returns the kinds of calls.
+fn each_call_fails(host: &Path, object: &Path, expected: &str) -> BTreeSet<String> {
+    let mut kinds = BTreeSet::new();
+    for number in 1.. {
+        let said = run(host, &[Path::new(&format!("fault {number}")), object]);
+        let (first, then) = said.split_once('\n').expect("an error of one line");
+        let (call, end) = first.split_once(": ").expect("as the host says it");
+        if call == "none" {
+            break;
+        }
+        // Images that might be unloaded meanwhile are read without the kernel's help; a thread without a list has ended.
+        let does_without = ["openat", "pread", "get_robust_list"].contains(&call);
+        let named = end.contains(if call == "openat" { "open" } else { call });
+        assert!(named || end == "sealed" && does_without, "call {number}: {first}");
+        assert_eq!(then.trim_end(), expected, "after call {number}: {first}");
+        kinds.insert(call.to_owned());
+    }
+    kinds
 }
 
 /// Refused, with all names that the host does not have and who needs them.

@@ -68,7 +68,8 @@ impl fmt::Display for Failure {
             Failure::NoHandle(at) => write!(f, "invalid handle: {at:#x}"),
             Failure::NotOpen => f.write_str("shared object not open"),
             Failure::NoNamespace(name) => {
-                let what = "invalid target namespace in dlmopen(): there is only LM_ID_BASE";
+                // glibc's words for there being no more of its sixteen.
+                let what = "no more namespaces available for dlmopen(): all that is loaded shares LM_ID_BASE";
                 write!(f, "{}: {what}", Name(name))
             }
             Failure::NotDynamic => f.write_str("RTLD_NEXT used in code not dynamically loaded"),

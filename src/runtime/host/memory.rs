@@ -109,8 +109,7 @@ pub(super) fn is_readable(at: RunAddr) -> bool {
     if let Some(is_there) = vanishing::scope(|scope| scope.is_there(at)) {
         return is_there;
     }
-    // Where the kernel cannot be asked, better not.
-    unix::can_read(at.0).unwrap_or(false)
+    unix::can_read(at.0)
 }
 
 #[cfg(test)]

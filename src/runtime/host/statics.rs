@@ -8,6 +8,7 @@ use crate::addr::VmAddr;
 use crate::bytes::Bytes;
 use crate::elf::hash::gnu_hash;
 use crate::elf::symbols::SYMENT;
+use crate::error::ErrorKind;
 use crate::plan::Found;
 use crate::platform::unix;
 use crate::symbol::SymbolKind;
@@ -18,6 +19,7 @@ use goblin::elf64::sym::{
 };
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -25,7 +27,7 @@ use std::path::Path;
 const LARGEST: u64 = 1 << 30;
 const SHENT: usize = 64;
 
-/// The symbols of this process's executable, read from its file when they are first asked for.
+/// The symbols of this process's executable, read from its file once.
 #[derive(Debug)]
 pub(crate) struct StaticSymbols {
     /// The program headers in memory, which those of the file must equal.
@@ -39,19 +41,49 @@ impl StaticSymbols {
         StaticSymbols { headers, path, table: Lazy::new() }
     }
 
-    /// Finds a definition. There are no versions.
+    /// Finds a definition, once [`StaticSymbols::prepare`] has read them. There are no versions.
     pub(crate) fn find(&self, name: &[u8]) -> Option<Found> {
-        self.table.get_or(|| self.read().unwrap_or_default()).find(name)
+        self.table.get()?.find(name)
+    }
+
+    /// Reads them, if nobody has.
+    ///
+    /// # Errors
+    /// The system fails for now, as when it is out of descriptors. Nothing is kept then: an empty table would leave the
+    /// process without symbols for ever.
+    pub(super) fn prepare(&self) -> Result<(), ErrorKind> {
+        if self.table.get().is_none() {
+            let table = self.read()?;
+            self.table.get_or(|| table);
+        }
+        Ok(())
     }
 
     /// The path that the process was started by may mean another file by now, and /proc need not be there.
-    fn read(&self) -> Option<Table> {
-        let paths = [b"/proc/self/exe", self.path.as_slice()];
-        paths.into_iter().find_map(|path| {
-            let file = unix::open(Path::new(OsStr::from_bytes(path))).ok()?;
-            Table::read(&file, self.headers)
-        })
+    fn read(&self) -> Result<Table, ErrorKind> {
+        for path in [b"/proc/self/exe", self.path.as_slice()] {
+            let path = Path::new(OsStr::from_bytes(path));
+            let failed = |call, source| ErrorKind::Io { call, path: path.to_owned(), source };
+            let table = match unix::open(path) {
+                Ok(file) => match Table::read(&file, self.headers) {
+                    Err(source) if is_for_now(&source) => return Err(failed("pread", source)),
+                    read => read.unwrap_or_default(),
+                },
+                Err(source) if is_for_now(&source) => return Err(failed("open", source)),
+                Err(_) => None,
+            };
+            if let Some(table) = table {
+                return Ok(table);
+            }
+        }
+        Ok(Table::default())
     }
+}
+
+/// Whether the same call may work a moment later, or says nothing about the file. Where it is not there, or a sandbox
+/// keeps it away, there are no symbols.
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EIO | libc::EINTR))
 }
 
 /// Definitions, by the hash of their names.
@@ -74,13 +106,18 @@ struct Row {
 }
 
 impl Table {
-    fn read(file: &File, headers: &[u8]) -> Option<Table> {
-        let part = |offset, size| {
+    /// `None` if it is another file, or has no such table.
+    fn read(file: &File, headers: &[u8]) -> io::Result<Option<Table>> {
+        let mut failed = Ok(());
+        let table = Table::read_by(headers, |offset, size| {
             let mut bytes = vec![0; usize::try_from(size).ok().filter(|_| size <= LARGEST)?];
-            let read = unix::read_at(file, &mut bytes, offset).ok()?;
-            (read == bytes.len()).then_some(())?;
-            Some(bytes)
-        };
+            let read = unix::read_at(file, &mut bytes, offset).map_err(|error| failed = Err(error)).ok()?;
+            (read == bytes.len()).then_some(bytes)
+        });
+        failed.map(|()| table)
+    }
+
+    fn read_by(headers: &[u8], mut part: impl FnMut(u64, u64) -> Option<Vec<u8>>) -> Option<Table> {
         let header = part(0, 64)?;
         let (offset, size) = super::segments::table_of(&header)?;
         if size != headers.len() as u64 || part(offset, size)? != headers {

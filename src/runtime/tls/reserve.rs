@@ -65,7 +65,8 @@ thread_local!(static OWN: StaticTls<DEFAULT> = const { StaticTls::new() });
 /// ```
 ///
 /// Each thread has all of it, used or not: `BYTES` of memory, filled when the thread starts. Objects whose
-/// thread-locals ask for an alignment above 64 find room only in a program that has a thread-local of that alignment.
+/// thread-locals ask for an alignment above 64 find room only in a process that was started with a thread-local of that
+/// alignment, in the program or in a library; so it is with glibc.
 /// When there is no room, opening ends with [`ErrorKind::StaticTls`].
 #[repr(C, align(64))]
 pub struct StaticTls<const BYTES: usize>(UnsafeCell<[u8; BYTES]>);
@@ -185,13 +186,13 @@ impl Reserves {
             return false;
         };
         // All that was deduced is put to the test: the bytes must be the reserve's, here and in the image.
-        let aligned = (here ^ place.vm.0) & (place.align - 1) == 0;
+        let aligned = here.wrapping_sub(offset as u64) & (place.align - 1) == 0;
         // SAFETY: the host keeps the image's initial bytes, which are readable; this thread's copy is its own.
         let ours = |at: RunAddr| unsafe { super::template::is_filled(at, size, FILLING) };
         if BYTES == 0 || !aligned || !ours(place.template) || !ours(RunAddr(here)) {
             return false;
         }
-        let residue = place.vm.0 & (place.align - 1);
+        let residue = offset as u64 & (place.align - 1);
         self.0.push(Area { offset, size, template: place.template, residue, align: place.align, taken: Vec::new() });
         true
     }
