@@ -5,6 +5,7 @@
 //! not copied into it: [`Tables`] keeps *ranges* of the file, and [`LoadPlan::fixups`] and
 //! [`LoadPlan::symbols`] borrow them again from the bytes.
 
+mod rows;
 mod symbols;
 mod visitor;
 
@@ -303,6 +304,7 @@ pub enum Tables {
 pub use crate::astray::astray;
 pub use elf::symbols::{Filter, Found, NeededVersion, Query, SymbolTable as ScopedSymbols};
 pub use macho::symbols::{Exported, Import, Level, Stream, SymbolTable as TwoLevelSymbols};
+pub use rows::ItemRows;
 pub use symbols::{Binding, Export, Leads, Near, Symbols};
 pub use visitor::Visitor;
 
@@ -481,31 +483,6 @@ impl LoadPlan {
             Tables::Elf(tables) => ScopedSymbols::from_file(tables, bytes).map(Symbols::Scoped),
             Tables::MachO(tables) => TwoLevelSymbols::from_file(self, tables, bytes).map(Symbols::TwoLevel),
         }
-    }
-
-    /// Calls `each` with every row that a plugin states of itself: its type, its content, and where the file holds it.
-    ///
-    /// # Errors
-    /// The first error of `each`.
-    pub fn plugin_rows<'a, E>(
-        &self,
-        bytes: &'a [u8],
-        mut each: impl FnMut(u32, &'a [u8], crate::addr::FileOffset) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let section = match &self.tables {
-            Tables::Elf(_) => None,
-            Tables::MachO(tables) => tables.notes.and_then(|range| {
-                let start = crate::addr::FileOffset(self.file_offset(range.start, range.size)?);
-                Some(crate::addr::FileRange { start, size: range.size })
-            }),
-        };
-        let ranges = match &self.tables {
-            Tables::Elf(tables) => &tables.notes[..],
-            Tables::MachO(_) => section.as_slice(),
-        };
-        let notes = ranges.iter().flat_map(|&range| elf::notes::notes(bytes, range));
-        let mut rows = notes.filter(|note| note.name == sideload_plugin::abi::NOTE_NAME);
-        rows.try_for_each(|note| each(note.kind, note.desc, note.at))
     }
 
     /// Whether its imports name the image that defines them, and its needs are install names (Mach-O).

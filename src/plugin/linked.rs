@@ -12,7 +12,7 @@ use crate::link::FileStamp;
 use crate::loader::Loader;
 use crate::registry::Member;
 use crate::runtime::host;
-use sideload_plugin::abi::{ExportRow, Init, InitRow, LinkedItem, LinkedPlugin, RowNote, note_type, read_note};
+use sideload_plugin::abi::{Init, InitRow, LinkedItem, LinkedPlugin, linked_item};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -67,7 +67,12 @@ impl Loader {
         manifest.identity = plugin.identity().rows().map(owned).collect();
         for linked in plugin.items() {
             match linked.item {
-                LinkedItem::Export(desc, _) => manifest.exports.push(export_row(desc)?),
+                LinkedItem::Export { head, parts, .. } => {
+                    let row = linked_item(head, parts);
+                    manifest
+                        .exports
+                        .push(row.map_err(|malformed| ErrorKind::Malformed { what: malformed.0, place: None })?);
+                }
                 LinkedItem::Init(row, _) => manifest.inits.push(init_row(&row)),
             }
         }
@@ -79,20 +84,12 @@ impl Loader {
 
 fn linked_content(mut about: About, plugin: &LinkedPlugin, library: Library) -> Content {
     let addresses = plugin.items().iter().filter_map(|linked| match linked.item {
-        LinkedItem::Export(_, address) => Some(RunAddr(address.expose_provenance() as u64)),
+        LinkedItem::Export { address, .. } => Some(RunAddr(address.expose_provenance() as u64)),
         LinkedItem::Init(..) => None,
     });
     let rows = std::mem::take(&mut about.manifest.exports);
     let entries = rows.into_iter().zip(addresses).map(|(row, address)| Entry::new(row, address)).collect();
     Content { library, about, table: Table::new(entries) }
-}
-
-fn export_row(desc: &[u8]) -> Result<ExportRow, ErrorKind> {
-    match read_note(note_type::EXPORT, desc) {
-        Ok(RowNote::Export(row)) => Ok(row),
-        Ok(_) => Err(ErrorKind::Malformed { what: "plugin row: no export", place: None }),
-        Err(malformed) => Err(ErrorKind::Malformed { what: malformed.0, place: None }),
-    }
 }
 
 fn init_row(row: &Init) -> InitRow {

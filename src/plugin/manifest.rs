@@ -1,8 +1,11 @@
 //! What a plugin states of itself, read from its file: nothing is mapped, and nothing is believed that can be checked.
 
+use crate::addr::VmAddr;
 use crate::error::{ErrorKind, Place};
 use crate::plan::LoadPlan;
-use sideload_plugin::abi::{ExportRow, InitRow, RowNote, note_type, read_note};
+use sideload_plugin::abi::{
+    ExportRow, InitRow, ItemRow, Malformed, RowNote, note_type, read_build, read_identity, read_item, read_note,
+};
 
 /// The rows of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,34 +21,19 @@ pub(crate) struct Manifest {
 impl Manifest {
     /// Reads the rows of the file that `plan` was made from; `None` if there are none.
     pub(crate) fn read(plan: &LoadPlan, bytes: &[u8]) -> Result<Option<Manifest>, ErrorKind> {
-        let mut manifest = Manifest::default();
-        // What was read of the crate, and of its build.
-        let mut read: [Option<&[u8]>; 2] = [None; 2];
-        let mut is_plugin = false;
-        plan.plugin_rows(bytes, |kind, desc, at| {
-            is_plugin = true;
-            let wrong = |what| ErrorKind::malformed(what, Place::File(at));
-            let identity = [note_type::IDENTITY, note_type::BUILD].iter().position(|known| *known == kind);
-            // Every row brings the same identity along: all but the first are only compared.
-            if let Some(which) = identity {
-                if let Some(first) = read[which] {
-                    let text = "plugin row: a second identity, which differs: two plugins in one file";
-                    return if first == desc { Ok(()) } else { Err(wrong(text)) };
-                }
-                read[which] = Some(desc);
-            }
-            match read_note(kind, desc).map_err(|malformed| wrong(malformed.0))? {
-                // What a build script states comes behind what the compiler does, and cannot replace it.
-                RowNote::Identity(rows) if kind == note_type::BUILD => drop(manifest.identity.splice(0..0, rows)),
-                RowNote::Identity(rows) => manifest.identity.extend(rows),
-                RowNote::Export(row) => manifest.exports.push(row),
-                RowNote::Init(row) => manifest.inits.push(row),
-            }
-            Ok(())
+        let mut reading = Reading::default();
+        plan.plugin_notes(bytes, |kind, desc, at| {
+            reading.note(kind, desc).map_err(|malformed| ErrorKind::malformed(malformed.0, Place::File(at)))
         })?;
-        if !is_plugin {
-            return Ok(None);
+        let items = plan.item_rows(bytes)?;
+        for &row in items.rows() {
+            let wrong = |malformed: Malformed| ErrorKind::malformed(malformed.0, Place::Vm(row));
+            let content = plan.bytes_from(bytes, row).unwrap_or_default();
+            let item =
+                read_item(content, |at| plan.bytes_from(bytes, items.target(VmAddr(row.0.checked_add(at as u64)?))?));
+            item.and_then(|item| reading.item(item)).map_err(wrong)?;
         }
+        let Reading { is_plugin: true, mut manifest, .. } = reading else { return Ok(None) };
         manifest.check()?;
         Ok(Some(manifest))
     }
@@ -70,6 +58,79 @@ impl Manifest {
     /// Whether everything that it exports may pass between compilers.
     pub(crate) fn is_stable(&self) -> bool {
         self.exports.iter().all(|row| row.of.is_stable())
+    }
+}
+
+impl LoadPlan {
+    /// What a plugin states of itself and of how it was built, by key: `name`, `version`, `rustc`, …; nothing if the file that
+    /// the plan was made from is no plugin.
+    ///
+    /// # Errors
+    /// Rows that are malformed.
+    pub fn plugin_facts(&self, bytes: &[u8]) -> Result<Vec<(String, String)>, ErrorKind> {
+        Ok(Manifest::read(self, bytes)?.unwrap_or_default().identity)
+    }
+}
+
+/// Every row brings the same identity along: all but the first are only compared.
+#[derive(Default)]
+struct Reading<'a> {
+    manifest: Manifest,
+    is_plugin: bool,
+    /// What was read of the crate: flags and rows.
+    identity: Option<(u8, &'a [u8])>,
+    /// And of its build.
+    build: Option<&'a [u8]>,
+}
+
+const SECOND: Malformed = Malformed("plugin row: a second identity, which differs: two plugins in one file");
+
+impl<'a> Reading<'a> {
+    fn note(&mut self, kind: u32, desc: &'a [u8]) -> Result<(), Malformed> {
+        self.is_plugin = true;
+        // Checksum and format come first.
+        let body = desc.get(5..).unwrap_or_default();
+        let is_known = match (kind, body) {
+            (note_type::IDENTITY, [flags, rows @ ..]) => known(&mut self.identity, (*flags, rows))?,
+            (note_type::BUILD, rows) => known(&mut self.build, rows)?,
+            _ => false,
+        };
+        if is_known {
+            return Ok(());
+        }
+        match read_note(kind, desc)? {
+            RowNote::Identity(rows) if kind == note_type::BUILD => self.built(rows),
+            RowNote::Identity(rows) => self.manifest.identity.extend(rows),
+            RowNote::Export(row) => self.manifest.exports.push(row),
+            RowNote::Init(row) => self.manifest.inits.push(row),
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, item: ItemRow<'a>) -> Result<(), Malformed> {
+        self.is_plugin = true;
+        if !known(&mut self.identity, (item.flags, item.identity))? {
+            self.manifest.identity.extend(read_identity(item.flags, item.identity)?);
+        }
+        if !known(&mut self.build, item.build)? {
+            self.built(read_build(item.build)?);
+        }
+        self.manifest.exports.push(item.export);
+        Ok(())
+    }
+
+    /// What a build script states comes behind what the compiler does, and cannot replace it.
+    fn built(&mut self, rows: Vec<(String, String)>) {
+        self.manifest.identity.splice(0..0, rows);
+    }
+}
+
+/// Whether it is what was read before; if nothing was, it is from now on.
+fn known<T: Copy + PartialEq>(read: &mut Option<T>, now: T) -> Result<bool, Malformed> {
+    match read.replace(now) {
+        None => Ok(false),
+        Some(before) if before == now => Ok(true),
+        Some(_) => Err(SECOND),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::build::{passes_alone, plugin};
 use crate::rows::is_mapped;
 use crate::support::Folder;
+use sideload::addr::VmAddr;
 use sideload::{ErrorKind, Loader, Plugin, Source, abi};
 use std::ops::Range;
 use std::process::Command;
@@ -19,22 +20,51 @@ impl Random {
     }
 }
 
-/// Where the file has rows: each with its header of 24 bytes.
-fn rows(bytes: &[u8]) -> Vec<Range<usize>> {
-    let is_row = |at: &usize| bytes[*at + 12..].starts_with(b"sideload\0\0\0\0");
-    let starts = (0..bytes.len() - 24).filter(is_row);
-    let size = |at: usize| u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four bytes")) as usize;
-    starts.map(|at| at..(at + 24 + size(at)).min(bytes.len())).collect()
+/// A place of the file where a plugin says something.
+#[derive(Clone)]
+struct Piece {
+    range: Range<usize>,
+    /// Where it has its sum, and what that is of the bytes from there on.
+    sum: Option<(usize, Sum)>,
 }
 
-/// Makes the checksum of a row right, if the row is still one.
-fn seal(bytes: &mut [u8], row: Range<usize>) {
-    let body = row.start + 24;
-    if row.end >= body + 4 {
-        let kind = u32::from_le_bytes(bytes[row.start + 8..row.start + 12].try_into().expect("four bytes"));
-        let sum = abi::checksum(kind, &bytes[body..row.end]);
-        bytes[body..body + 4].copy_from_slice(&sum.to_le_bytes());
+type Sum = fn(&[u8], u32) -> u32;
+
+/// All of them: notes, and the rows of items with what they point to.
+fn pieces(bytes: &[u8]) -> Vec<Piece> {
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
+    let is_note = |at: &usize| bytes[*at + 12..].starts_with(b"sideload\0\0\0\0");
+    let note = |at: usize| {
+        let end = (at + 24 + number(at + 4)).min(bytes.len());
+        // The rows of C have no checksum.
+        let has_sum = bytes[at + 24..at + 28] != [0; 4];
+        let sum: Sum = |desc, kind| abi::checksum(kind, desc);
+        Piece { range: at..end, sum: has_sum.then_some((at + 24, sum)) }
+    };
+    let mut pieces: Vec<Piece> = (0..bytes.len() - 24).filter(is_note).map(note).collect();
+    let plan = sideload::plan::plan(bytes, "corrupted").expect("sound");
+    let items = plan.item_rows(bytes).expect("sound");
+    let place = |vm: VmAddr| plan.file_offset(vm, 1).expect("in the file") as usize;
+    for &row in items.rows() {
+        let at = place(row);
+        let size = 16 + 8 * (2 + number(at + 8));
+        pieces.push(Piece { range: at..at + size, sum: None });
+        for pointer in (16..size as u64).step_by(8) {
+            let block = place(items.target(VmAddr(row.0 + pointer)).expect("it points somewhere"));
+            let sum: Sum = |block, _| abi::sum(&block[8..]);
+            pieces.push(Piece { range: block..block + 8 + number(block + 4), sum: Some((block, sum)) });
+        }
     }
+    pieces
+}
+
+/// Makes the sum of a piece right, if it is still one.
+fn seal(bytes: &mut [u8], piece: &Piece) {
+    let Some((at, sum)) = piece.sum else { return };
+    let kind = piece.range.start + 8;
+    let kind = u32::from_le_bytes(bytes[kind..kind + 4].try_into().expect("four bytes"));
+    let sum = sum(&bytes[at..piece.range.end], kind);
+    bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
 }
 
 /// Asks for everything that needs no promise.
@@ -57,20 +87,19 @@ fn corrupted_rows_are_an_error_or_a_plugin() {
     let stripped = folder.file("libgreeter.so");
     let strip = Command::new("objcopy").arg("--strip-all").arg(plugin("greeter")).arg(&stripped).status();
     assert!(strip.expect("there are binutils").success());
-    // The rows of C have no checksum; those of Rust get a right one every other time.
+    // Sums are made right every other time.
     let sources = [(test_fixtures::build("plugin").path, 1500), (stripped, 700)];
     let mut random = Random(0x2026_1123);
     for (path, copies) in sources {
         let sound = std::fs::read(&path).expect("it was built");
-        let rows = rows(&sound);
-        assert!(rows.len() >= 5, "{}", path.display());
+        let pieces = pieces(&sound);
+        assert!(pieces.len() >= 5, "{}", path.display());
         let (mut refused, mut opened) = (0, 0);
         for copy in 0..copies {
             let mut bytes = sound.clone();
-            let row = rows[random.below(rows.len())].clone();
+            let piece = &pieces[random.below(pieces.len())];
             for _ in 0..=random.below(3) {
-                // The header states sizes and the type; what is behind it is what the compiler wrote.
-                let at = row.start + random.below(row.len());
+                let at = piece.range.start + random.below(piece.range.len());
                 bytes[at] = match random.below(4) {
                     0 => 0,
                     1 => 0xff,
@@ -78,8 +107,8 @@ fn corrupted_rows_are_an_error_or_a_plugin() {
                     _ => random.below(256) as u8,
                 };
             }
-            if copy % 2 == 0 && sound[row.start + 24..row.start + 28] != [0; 4] {
-                seal(&mut bytes, row);
+            if copy % 2 == 0 {
+                seal(&mut bytes, piece);
             }
             let name = format!("/corrupted/{copy}/{}", path.file_name().expect("a file").display());
             // SAFETY: only rows were changed. An entry that a row names is checked to be code of the plugin, and these

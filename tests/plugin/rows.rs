@@ -38,24 +38,49 @@ pub(crate) fn refused(loader: &Loader, path: &Path) -> Error {
     error
 }
 
-/// Every byte string `from` in the file becomes `to`, and the checksums of the rows are made right again.
+/// Every byte string `from` in what rows say becomes `to`, and the sums are made right again: those of notes, and of the
+/// blocks that notes point to.
 pub(crate) fn edit(path: &Path, from: &[u8], to: &[u8]) {
     assert_eq!(from.len(), to.len());
     let mut bytes = fs::read(path).expect("a copy of ours");
-    let rows: Vec<usize> =
-        (0..bytes.len() - 24).filter(|&at| bytes[at + 12..].starts_with(b"sideload\0\0\0\0")).collect();
-    assert!(!rows.is_empty());
-    for row in rows {
-        let size = u32::from_le_bytes(bytes[row + 4..row + 8].try_into().expect("four bytes")) as usize;
-        let body = &mut bytes[row + 24 + 4..row + 24 + size];
-        while let Some(at) = body.windows(from.len()).position(|window| window == from) {
-            body[at..at + to.len()].copy_from_slice(to);
-        }
-        let kind = u32::from_le_bytes(bytes[row + 8..row + 12].try_into().expect("four bytes"));
-        let sum = sideload::abi::checksum(kind, &bytes[row + 24..row + 24 + size]);
-        bytes[row + 24..row + 28].copy_from_slice(&sum.to_le_bytes());
+    let places = places(&bytes, from);
+    assert!(!places.is_empty());
+    for place in places {
+        let (start, end, seal) = holder(&bytes, place);
+        bytes[place..place + to.len()].copy_from_slice(to);
+        let sum = seal(&bytes[start..end]);
+        bytes[start..start + 4].copy_from_slice(&sum.to_le_bytes());
     }
     fs::write(path, bytes).expect("a copy of ours");
+}
+
+/// Where a note or a block has that text.
+fn places(bytes: &[u8], text: &[u8]) -> Vec<usize> {
+    let found = bytes.windows(text.len()).enumerate().filter(|(_, window)| *window == text);
+    found.map(|(at, _)| at).filter(|&at| try_holder(bytes, at).is_some()).collect()
+}
+
+type Seal = fn(&[u8]) -> u32;
+
+fn holder(bytes: &[u8], place: usize) -> (usize, usize, Seal) {
+    try_holder(bytes, place).expect("a note or a block")
+}
+
+/// The note's description or the block around `place`, and what makes its sum.
+fn try_holder(bytes: &[u8], place: usize) -> Option<(usize, usize, Seal)> {
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let seals: [(usize, Seal); 2] = [
+        (8, |block| sideload::abi::sum(&block[8..])),
+        (0, |desc| sideload::abi::checksum(sideload::abi::note_type::BUILD, desc)),
+    ];
+    (place.saturating_sub(1024).max(24)..place).rev().find_map(|start| {
+        seals.into_iter().find_map(|(header, seal)| {
+            let size = if header == 8 { number(start + 4) } else { number(start - 20) } as usize;
+            let end = start + header + size;
+            let holds = size < 4096 && place < end && end <= bytes.len();
+            (holds && seal(&bytes[start..end]) == number(start)).then_some((start, end, seal))
+        })
+    })
 }
 
 /// Has the rows of a plugin state another target; returns this one and that.
@@ -214,7 +239,7 @@ fn row_10_a_refusal_before_foreign_code_leaves_nothing() {
     let cases = [
         (variant("build.so", b"rustc", b"RUSTC"), "BuildMismatch", false),
         (variant("twice.so", b"\x05count", b"\x05greet"), "Malformed", false),
-        (variant("format.so", b"\x01\x01\x05greet", b"\x09\x01\x05greet"), "Malformed", false),
+        (variant("kind.so", b"\x01\x05greet", b"\x09\x05greet"), "Malformed", false),
         (test_fixtures::build("undefined_many").path, "Undefined", false),
         // Found out once the file is mapped and its constructors have run: the image stays, the plugin does not.
         (variant("symbol.so", symbol, gone), "Malformed", true),

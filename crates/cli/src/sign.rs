@@ -7,7 +7,6 @@ use clap::Args;
 use ct_codecs::{Base64, Decoder};
 use minisign::{PublicKey, SecretKey, SecretKeyBox};
 use serde::Serialize;
-use sideload::abi::{RowNote, read_note};
 use sideload_trust::{signature_path, trusted_comment};
 use std::fs;
 use std::io::{Cursor, Write};
@@ -58,22 +57,12 @@ struct Document {
 
 pub(crate) fn run(arguments: &Arguments) -> Done {
     let planned = locate::read(&arguments.file)?;
-    let (mut name, mut version) = (String::new(), String::new());
-    let rows = planned.plan.plugin_rows(&planned.bytes, |kind, row, _| {
-        if let RowNote::Identity(rows) = read_note(kind, row)? {
-            for (key, value) in rows {
-                match key.as_str() {
-                    "name" => name = value,
-                    "version" => version = value,
-                    _ => {}
-                }
-            }
-        }
-        Ok::<(), sideload::abi::Malformed>(())
-    });
-    // Whoever verifies takes such a file for none, and would find another comment.
-    rows.map_err(|malformed| Failure::malformed(&arguments.file, malformed.0))?;
-    let comment = trusted_comment(&name, &version);
+    // Whoever verifies takes a file with malformed rows for no plugin, and would find another comment.
+    let facts = planned.plan.plugin_facts(&planned.bytes);
+    let facts = facts.map_err(|malformed| Failure::malformed(&arguments.file, malformed))?;
+    let fact = |key: &str| facts.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value.as_str());
+    let (name, version) = (fact("name"), fact("version"));
+    let comment = trusted_comment(name, version);
     let secret = secret_key(&arguments.key, arguments.password_file.as_deref())?;
     let blame = |error: minisign::PError| Failure::malformed(&arguments.key, error);
     let public = PublicKey::from_secret_key(&secret).map_err(blame)?;

@@ -82,7 +82,7 @@ fn described(of: &Type) -> syn::Result<(bool, TokenStream)> {
         Type::BareFn(function) => {
             let abi = abi_name(function.abi.as_ref())?;
             let types = function.inputs.iter().map(|argument| &argument.ty);
-            Ok((true, Signature::function(&abi, function.unsafety.is_some(), types, &function.output)?))
+            Ok((true, Signature::parts(types, &function.output)?.function(&abi, function.unsafety.is_some())))
         }
         Type::Reference(reference)
             if reference.mutability.is_none()

@@ -2,10 +2,10 @@
 
 use crate::arguments::Arguments;
 use crate::items::{Exported, Function};
-use crate::lifetimes::{Signature, abi_name};
-use crate::notes;
-use proc_macro2::{Literal, TokenStream};
-use quote::{format_ident, quote};
+use crate::lifetimes::{Parts, Signature, abi_name};
+use crate::notes::{self, Kind};
+use proc_macro2::{Literal, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote};
 use syn::{Error, FnArg, Ident, ItemStatic, ItemTrait, StaticMutability, TraitItem, Visibility};
 
 pub(crate) fn export(arguments: &Arguments, item: Exported) -> syn::Result<TokenStream> {
@@ -37,27 +37,40 @@ fn names(arguments: &Arguments, item: &Ident) -> Names {
     Names { name, symbol }
 }
 
-/// A constant beside the item, which is what a list of plugins that are linked in is made of; and, inside of it, the
-/// notes, which have all that such a list needs.
-fn listed(
-    vis: &Visibility,
-    item: &Ident,
-    names: &Names,
-    (kind, of): (u8, &TokenStream),
-    address: &TokenStream,
-) -> TokenStream {
+/// The row beside the item, which ends up in the file; and what a list of plugins that are linked in is made of: together
+/// with the item's address, `__sideload_…`.
+fn row(vis: &Visibility, item: &Ident, names: &Names, kind: &Kind<'_>, parts: &Parts) -> TokenStream {
+    let row = format_ident!("__sideload_row_{}", item);
+    let head = Literal::byte_string(&notes::head(kind, [&names.name, &names.symbol], parts));
+    let (aliases, constants) = parts.constants(&format_ident!("ENCODED"));
+    let of = match constants.len() {
+        size @ 1..=9 => Ident::new(&format!("Item{size}"), Span::call_site()).into_token_stream(),
+        size => {
+            let size = Literal::usize_unsuffixed(size);
+            quote!(Item<#size>)
+        }
+    };
+    let symbol = notes::symbol("row", &names.name);
+    let flags = notes::flags();
+    quote! {
+        #[doc(hidden)]
+        #[unsafe(export_name = #symbol)]
+        #[allow(non_upper_case_globals)]
+        #vis static #row: ::sideload::abi::#of = {
+            #aliases
+            // SAFETY: the head is one.
+            unsafe { ::sideload::abi::Item::new(#head, #flags, [#(#constants),*]) }
+        };
+    }
+}
+
+/// What is exported in place of what it stands beside: what a list of plugins that are linked in has the address from.
+fn address(vis: &Visibility, item: &Ident, address: &TokenStream) -> TokenStream {
     let constant = format_ident!("__sideload_{}", item);
-    let head = Literal::byte_string(&notes::sealed(kind, &notes::encoded([&*names.name, &names.symbol].into_iter())));
-    let notes = notes::notes(&quote!(__DRAFT.size()), &quote!(__DRAFT.note()));
     quote! {
         #[doc(hidden)]
         #[allow(non_upper_case_globals, dead_code)]
-        #vis const #constant: ::sideload::abi::Linked = {
-            const __DRAFT: ::sideload::abi::Draft = ::sideload::abi::Draft::new(#head, #of);
-            #notes
-            // SAFETY: the address is that of the very item whose type the row describes.
-            unsafe { ::sideload::abi::Linked::new(&__NOTES.row.desc, #address) }
-        };
+        #vis const #constant: *const () = #address;
     }
 }
 
@@ -83,29 +96,34 @@ fn export_function(arguments: &Arguments, function: Function) -> syn::Result<Tok
     });
     let types: Vec<_> = types.collect::<syn::Result<_>>()?;
     let abi = abi_name(signature.abi.as_ref())?;
-    let of = Signature::item(&abi, signature.unsafety.is_some(), types.into_iter(), &signature.output)?;
+    let parts = Signature::parts(types.into_iter(), &signature.output)?;
     let names = names(arguments, &signature.ident);
-    let (symbol, ident) = (&names.symbol, &signature.ident);
+    let (symbol, ident, vis) = (&names.symbol, &signature.ident, &function.vis);
+    let kind = Kind::Function { abi: &abi, is_unsafe: signature.unsafety.is_some() };
+    let row = row(vis, ident, &names, &kind, &parts);
     if abi == "C" {
         // A panic cannot leave a C function: rustc ends the process at its border.
-        let listed = listed(&function.vis, ident, &names, (notes::FUNCTION, &of), &quote!(#ident as *const ()));
+        let address = address(vis, ident, &quote!(#ident as *const ()));
         return Ok(quote! {
             #[unsafe(export_name = #symbol)]
             #function
-            #listed
+            #address
+            #row
         });
     }
-    let guarded = guarded(signature, symbol);
-    let listed =
-        listed(&function.vis, ident, &names, (notes::FUNCTION, &of), &quote!({ #guarded __export as *const () }));
+    let guarded = guarded(vis, signature, symbol);
     Ok(quote! {
         #function
-        #listed
+        #guarded
+        #row
     })
 }
 
+/// As many arguments as `sideload_plugin::abi::guard8` has.
+const MOST_GUARDED: usize = 8;
+
 /// The function as it is exported: what it panics with is raised again by the host.
-fn guarded(signature: &syn::Signature, symbol: &str) -> TokenStream {
+fn guarded(vis: &Visibility, signature: &syn::Signature, symbol: &str) -> TokenStream {
     let syn::Signature { unsafety, abi, generics, inputs, output, ident, .. } = signature;
     let names: Vec<Ident> = (0..inputs.len()).map(|at| format_ident!("__argument{at}")).collect();
     let types = inputs.iter().filter_map(|input| match input {
@@ -115,13 +133,20 @@ fn guarded(signature: &syn::Signature, symbol: &str) -> TokenStream {
     let (_, _, conditions) = generics.split_for_impl();
     let call = match unsafety {
         // SAFETY: the caller's promise is the same.
-        Some(_) => quote!(unsafe { #ident(#(#names),*) }),
-        None => quote!(#ident(#(#names),*)),
+        Some(_) => quote!(guard(move || unsafe { #ident(#(#names),*) })),
+        None if abi.is_some() || inputs.len() > MOST_GUARDED => quote!(guard(move || #ident(#(#names),*))),
+        None => {
+            let guard = format_ident!("guard{}", inputs.len());
+            quote!(#guard(#ident, #(#names),*))
+        }
     };
+    let exported = format_ident!("__sideload_{}", ident);
     quote! {
+        #[doc(hidden)]
         #[unsafe(export_name = #symbol)]
-        #unsafety #abi fn __export #generics (#(#names: #types),*) #output #conditions {
-            ::sideload::abi::guard(move || #call)
+        #[allow(clippy::all, private_interfaces)]
+        #vis #unsafety #abi fn #exported #generics (#(#names: #types),*) #output #conditions {
+            ::sideload::abi::#call
         }
     }
 }
@@ -133,13 +158,14 @@ fn export_static(arguments: &Arguments, item: ItemStatic) -> syn::Result<TokenSt
     }
     let (of, ident) = (&item.ty, &item.ident);
     let names = names(arguments, ident);
-    let encoded = quote!(::sideload::abi::ItemType::Static(&<#of as ::sideload::abi::Typed>::ENCODED));
+    let row = row(&item.vis, ident, &names, &Kind::Static, &Parts::one(of));
+    let address = address(&item.vis, ident, &quote!((&raw const #ident).cast()));
     let symbol = &names.symbol;
-    let listed = listed(&item.vis, ident, &names, (notes::STATIC, &encoded), &quote!((&raw const #ident).cast::<()>()));
     Ok(quote! {
         #[unsafe(export_name = #symbol)]
         #item
-        #listed
+        #address
+        #row
     })
 }
 
@@ -158,7 +184,7 @@ fn describe_trait(item: &ItemTrait) -> syn::Result<TokenStream> {
             FnArg::Receiver(_) => None,
         });
         let abi = abi_name(method.sig.abi.as_ref())?;
-        let of = Signature::function(&abi, method.sig.unsafety.is_some(), types, &method.sig.output)?;
+        let of = Signature::parts(types, &method.sig.output)?.function(&abi, method.sig.unsafety.is_some());
         let receiver = method.sig.receiver().map_or_else(String::new, |receiver| quote!(#receiver).to_string());
         let name = format!("{}({receiver})", method.sig.ident);
         fields.push(quote!(::sideload::abi::Field { name: #name, offset: 0, of: #of }));

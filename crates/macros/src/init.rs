@@ -24,6 +24,7 @@ pub(crate) fn init(arguments: &Arguments, function: &Function) -> syn::Result<To
     };
     let (name, symbol) = (ident.to_string(), notes::symbol("init", &ident.to_string()));
     let after = &arguments.after;
+    let constant = quote::format_ident!("__sideload_row_{}", ident);
     let row = quote!(::sideload::abi::Init {
         name: #name,
         symbol: #symbol,
@@ -31,23 +32,22 @@ pub(crate) fn init(arguments: &Arguments, function: &Function) -> syn::Result<To
         line: line!(),
         after: &[#(#after),*],
     });
-    let notes = notes::notes(&quote!(__ROW.size()), &quote!(__ROW.note()));
-    let constant = quote::format_ident!("__sideload_{}", ident);
+    let notes = notes::notes(&quote!(#constant.size()), &quote!(#constant.note()));
+    let run = quote::format_ident!("__sideload_{}", ident);
     let vis = &function.vis;
     Ok(quote! {
         #function
         #[doc(hidden)]
+        #[unsafe(export_name = #symbol)]
+        #vis unsafe extern "C" fn #run(call: *const ::sideload::abi::InitCall) -> ::sideload::abi::InitStatus {
+            // SAFETY: only a host calls this, with a call that is valid.
+            unsafe { ::sideload::abi::run_init(call, #call) }
+        }
+        #[doc(hidden)]
         #[allow(non_upper_case_globals, dead_code)]
-        #vis const #constant: ::sideload::abi::Linked = {
-            #[unsafe(export_name = #symbol)]
-            unsafe extern "C" fn __run(call: *const ::sideload::abi::InitCall) -> ::sideload::abi::InitStatus {
-                // SAFETY: only a host calls this, with a call that is valid.
-                unsafe { ::sideload::abi::run_init(call, #call) }
-            }
-            const __ROW: ::sideload::abi::Init = #row;
+        #vis const #constant: ::sideload::abi::Init = #row;
+        const _: () = {
             #notes
-            // SAFETY: it asks for a valid call and no more.
-            unsafe { ::sideload::abi::Linked::init(__ROW, __run) }
         };
     })
 }

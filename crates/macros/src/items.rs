@@ -1,17 +1,23 @@
 //! What an attribute stands on. The body of a function is left as the tokens that it is: to parse it would take longer than
 //! all the rest, and nothing asks for it.
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, TokenStreamExt};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, ItemStatic, ItemTrait, Signature, Token, Visibility};
+use syn::{Attribute, Error, ItemStatic, ItemTrait, Signature, Visibility};
 
 /// A function.
 pub(crate) struct Function {
-    attributes: Vec<Attribute>,
+    /// All of it, as it was written.
+    tokens: TokenStream,
     pub(crate) vis: Visibility,
     pub(crate) signature: Signature,
-    body: TokenStream,
+}
+
+/// What comes before a function's body.
+struct Head {
+    vis: Visibility,
+    signature: Signature,
 }
 
 /// Something that can be exported.
@@ -21,38 +27,42 @@ pub(crate) enum Exported {
     Trait(ItemTrait),
 }
 
-impl Parse for Function {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Function> {
-        let attributes = input.call(Attribute::parse_outer)?;
-        Ok(Function { attributes, vis: input.parse()?, signature: input.parse()?, body: input.parse()? })
+impl Function {
+    pub(crate) fn parse(tokens: TokenStream) -> syn::Result<Function> {
+        let mut head: Vec<TokenTree> = tokens.clone().into_iter().collect();
+        head.pop_if(|last| matches!(last, TokenTree::Group(body) if body.delimiter() == Delimiter::Brace));
+        let Head { vis, signature } = syn::parse2(head.into_iter().collect())?;
+        Ok(Function { tokens, vis, signature })
+    }
+}
+
+impl Parse for Head {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Head> {
+        input.call(Attribute::parse_outer)?;
+        Ok(Head { vis: input.parse()?, signature: input.parse()? })
     }
 }
 
 impl ToTokens for Function {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.append_all(&self.attributes);
-        self.vis.to_tokens(tokens);
-        self.signature.to_tokens(tokens);
-        self.body.to_tokens(tokens);
+        tokens.extend(self.tokens.clone());
     }
 }
 
-impl Parse for Exported {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Exported> {
-        let ahead = input.fork();
-        ahead.call(Attribute::parse_outer)?;
-        ahead.parse::<Visibility>()?;
-        if ahead.peek(Token![static]) {
-            return input.parse().map(Exported::Static);
+impl Exported {
+    pub(crate) fn parse(tokens: TokenStream) -> syn::Result<Exported> {
+        for token in tokens.clone() {
+            let TokenTree::Ident(word) = token else { continue };
+            match word.to_string().as_str() {
+                "fn" => break,
+                "static" => return syn::parse2(tokens).map(Exported::Static),
+                "trait" => return syn::parse2(tokens).map(Exported::Trait),
+                "struct" | "enum" | "union" | "impl" | "mod" | "use" | "type" => {
+                    return Err(Error::new(word.span(), "expected a function, a static or a trait"));
+                }
+                _ => {}
+            }
         }
-        // Or one whose implementations make a promise.
-        if ahead.peek(Token![trait]) || ahead.peek2(Token![trait]) {
-            return input.parse().map(Exported::Trait);
-        }
-        if ahead.peek(Token![struct]) || ahead.peek(Token![enum]) || ahead.peek(Token![impl]) || ahead.peek(Token![mod])
-        {
-            return Err(ahead.error("expected a function, a static or a trait"));
-        }
-        input.parse().map(Exported::Function)
+        Function::parse(tokens).map(Exported::Function)
     }
 }

@@ -38,8 +38,7 @@ fn finish(result: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
 #[proc_macro_attribute]
 pub fn export(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as arguments::Arguments);
-    let item = parse_macro_input!(item as items::Exported);
-    finish(export::export(&arguments, item))
+    finish(items::Exported::parse(item.into()).and_then(|item| export::export(&arguments, item)))
 }
 
 /// Runs a function once when the plugin is opened, after its constructors.
@@ -50,8 +49,7 @@ pub fn export(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn init(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as arguments::Arguments);
-    let item = parse_macro_input!(item as items::Function);
-    finish(init::init(&arguments, &item))
+    finish(items::Function::parse(item.into()).and_then(|item| init::init(&arguments, &item)))
 }
 
 /// Lists what a plugin consists of, for programs that link it in: `sideload::plugin!(pub PLUGIN: greet, other::COUNT);`

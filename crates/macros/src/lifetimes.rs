@@ -4,139 +4,133 @@
 //! is part of its description: numbered by its first appearance, or static.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{ToTokens, format_ident, quote};
 use syn::visit_mut::{self, VisitMut};
 use syn::{Error, Ident, Lifetime, ReturnType, Type, parse_quote};
 
 /// As `sideload_plugin::abi::STATIC`.
 const STATIC: u8 = u8::MAX;
 
-/// What a signature is described as.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Form {
-    /// A tree: `&'static Type`.
-    #[default]
-    Tree,
-    /// Parts of which a note is made: `ItemType`.
-    Parts,
-}
-
 /// Describes the types of one signature.
 #[derive(Default)]
 pub(crate) struct Signature {
-    form: Form,
     /// The lifetimes that have a number, by name where they have one.
     names: Vec<Option<Ident>>,
     /// In the result, what a lifetime without a name stands for.
     elided: Option<u8>,
     in_result: bool,
-    /// Those that have an alias, by how they are written.
-    types: Vec<(String, TokenStream)>,
-    arguments: Vec<TokenStream>,
     error: Option<Error>,
 }
 
-impl Signature {
-    /// An expression of the type `&'static Type` for a function of that signature.
-    pub(crate) fn function<'a>(
-        abi: &str,
-        is_unsafe: bool,
-        arguments: impl Iterator<Item = &'a Type>,
-        result: &ReturnType,
-    ) -> syn::Result<TokenStream> {
-        let (aliases, arguments, result) = Signature::describe_all(Form::Tree, arguments, result)?;
-        Ok(quote!({
-            #(#aliases)*
-            const { &::sideload::abi::Type::function(#abi, #is_unsafe, &[#(#arguments),*], #result) }
-        }))
+/// A type of a signature.
+pub(crate) struct Part {
+    /// It, with every lifetime static.
+    of: Type,
+    /// The lifetimes that it names, in their order, unless all of them are static.
+    pub(crate) lifetimes: Vec<u8>,
+    /// Whether it is a reference, `&mut` or not, and names no other lifetime.
+    reference: Option<bool>,
+}
+
+/// What a signature is made of: the arguments, and last the result.
+pub(crate) struct Parts {
+    pub(crate) parts: Vec<Part>,
+    are_static: bool,
+}
+
+impl Parts {
+    /// A static's: its lifetimes are static, written or not.
+    pub(crate) fn one(of: &Type) -> Parts {
+        Parts { parts: vec![Part { of: of.clone(), lifetimes: Vec::new(), reference: None }], are_static: true }
     }
 
-    /// An expression of the type `ItemType`.
-    pub(crate) fn item<'a>(
-        abi: &str,
-        is_unsafe: bool,
-        arguments: impl Iterator<Item = &'a Type>,
-        result: &ReturnType,
-    ) -> syn::Result<TokenStream> {
-        let (aliases, arguments, result) = Signature::describe_all(Form::Parts, arguments, result)?;
-        Ok(quote!({
-            #(#aliases)*
-            ::sideload::abi::ItemType::Function {
-                abi: #abi,
-                is_unsafe: #is_unsafe,
-                arguments: &[#(#arguments),*],
-                result: #result,
+    /// For each type, an expression of the constant `name` of the trait `Typed`; and what has to stand before them.
+    ///
+    /// They go through aliases, since there rustc refuses lifetimes that a path leaves out: `View` for `View<'_>`. They
+    /// would be taken for static ones otherwise. (No type is spared that: a crate may have a `u8` of its own.)
+    pub(crate) fn constants(&self, name: &Ident) -> (TokenStream, Vec<TokenStream>) {
+        let (mut aliases, mut known) = (TokenStream::new(), Vec::<String>::new());
+        let constants = self.parts.iter().map(|part| {
+            let of = match (&part.of, part.reference) {
+                // What a description is made of; a reference is put around it.
+                (Type::Reference(reference), Some(_)) if name == "TYPE" => reference.elem.to_token_stream(),
+                (of, _) => of.to_token_stream(),
+            };
+            if self.are_static {
+                return quote!(<#of as ::sideload::abi::Typed>::#name);
             }
-        }))
+            let text = of.to_string();
+            let at = known.iter().position(|known| *known == text).unwrap_or(known.len());
+            let alias = format_ident!("__Type{}", at);
+            if at == known.len() {
+                known.push(text);
+                aliases.extend(quote!(type #alias = #of;));
+            }
+            quote!(<#alias as ::sideload::abi::Typed>::#name)
+        });
+        let constants = constants.collect();
+        (aliases, constants)
     }
 
-    fn describe_all<'a>(
-        form: Form,
-        arguments: impl Iterator<Item = &'a Type>,
-        result: &ReturnType,
-    ) -> syn::Result<(Vec<TokenStream>, Vec<TokenStream>, TokenStream)> {
-        let mut signature = Signature { form, ..Signature::default() };
-        for argument in arguments {
-            let described = signature.describe(argument);
-            signature.arguments.push(described);
-        }
+    /// An expression of the type `&'static Type` for a function of these parts.
+    pub(crate) fn function(&self, abi: &str, is_unsafe: bool) -> TokenStream {
+        let (aliases, types) = self.constants(&format_ident!("TYPE"));
+        let parts = self.parts.iter().zip(types).map(|(part, of)| match (part.reference, &part.lifetimes[..]) {
+            (Some(mutable), lifetimes) => {
+                let lifetime = lifetimes.first().copied().unwrap_or(STATIC);
+                quote!(const { &::sideload::abi::Type::reference(#mutable, #lifetime, &#of) })
+            }
+            (None, []) => quote!(&#of),
+            (None, lifetimes) => quote!(const { &::sideload::abi::Type::bound(&[#(#lifetimes),*], &#of) }),
+        });
+        let mut arguments: Vec<TokenStream> = parts.collect();
+        let result = arguments.pop();
+        quote!({
+            #aliases
+            const { &::sideload::abi::Type::function(#abi, #is_unsafe, &[#(#arguments),*], #result) }
+        })
+    }
+}
+
+impl Signature {
+    /// The parts of a function of that signature.
+    pub(crate) fn parts<'a>(arguments: impl Iterator<Item = &'a Type>, result: &ReturnType) -> syn::Result<Parts> {
+        let mut signature = Signature::default();
+        let mut parts: Vec<Part> = arguments.map(|argument| signature.part(argument)).collect();
         signature.in_result = true;
         signature.elided = (signature.names.len() == 1).then_some(0);
-        let result = match result {
-            ReturnType::Default => signature.bound(&parse_quote!(())),
-            ReturnType::Type(_, of) => signature.describe(of),
-        };
-        let Signature { types, arguments, error, .. } = signature;
-        let alias = |(at, (_, of)): (usize, &(String, TokenStream))| {
-            let alias = format_ident!("__Type{}", at);
-            quote!(type #alias = #of;)
-        };
-        let aliases = types.iter().enumerate().map(alias).collect();
-        match error {
+        parts.push(match result {
+            ReturnType::Default => signature.part(&parse_quote!(())),
+            ReturnType::Type(_, of) => signature.part(of),
+        });
+        match signature.error {
             Some(error) => Err(error),
-            None => Ok((aliases, arguments, result)),
+            None => Ok(Parts { parts, are_static: false }),
         }
     }
 
-    /// An expression of the type `&'static Type`, or `Part`, for one type of the signature.
-    fn describe(&mut self, of: &Type) -> TokenStream {
+    fn part(&mut self, of: &Type) -> Part {
         match of {
-            Type::Paren(inner) => self.describe(&inner.elem),
-            Type::Group(inner) => self.describe(&inner.elem),
-            Type::Reference(reference) => {
-                let (inner, lifetimes) = self.with_static(&reference.elem);
-                if lifetimes.iter().any(|lifetime| !is_static(lifetime)) {
-                    return self.bound(of);
-                }
-                let mutable = reference.mutability.is_some();
-                let number = self.number(reference.lifetime.as_ref());
-                let inner = self.typed(&inner);
-                match self.form {
-                    Form::Tree => quote!(const { &::sideload::abi::Type::reference(#mutable, #number, #inner) }),
-                    Form::Parts => {
-                        quote!(::sideload::abi::Part::Reference { mutable: #mutable, lifetime: #number, to: #inner })
-                    }
-                }
+            Type::Paren(inner) => return self.part(&inner.elem),
+            Type::Group(inner) => return self.part(&inner.elem),
+            _ => {}
+        }
+        let (with_static, lifetimes) = self.with_static(of);
+        let reference = match (of, &lifetimes[..]) {
+            (Type::Reference(reference), [_, others @ ..]) if others.iter().all(is_static) => {
+                Some(reference.mutability.is_some())
             }
-            _ => self.bound(of),
-        }
-    }
-
-    /// A type that names lifetimes in other ways than by being a reference, or names none.
-    fn bound(&mut self, of: &Type) -> TokenStream {
-        let (of, lifetimes) = self.with_static(of);
-        let inner = self.typed(&of);
-        if lifetimes.iter().all(is_static) {
-            return match self.form {
-                Form::Tree => inner,
-                Form::Parts => quote!(::sideload::abi::Part::Plain(#inner)),
-            };
-        }
-        let numbers: Vec<u8> = lifetimes.iter().map(|lifetime| self.number(lifetime.as_ref())).collect();
-        match self.form {
-            Form::Tree => quote!(const { &::sideload::abi::Type::bound(&[#(#numbers),*], #inner) }),
-            Form::Parts => quote!(::sideload::abi::Part::Bound { lifetimes: &[#(#numbers),*], of: #inner }),
-        }
+            _ => None,
+        };
+        let named = match reference {
+            Some(_) => &lifetimes[..1],
+            None => &lifetimes[..],
+        };
+        let numbers = match named.iter().all(is_static) {
+            true => Vec::new(),
+            false => named.iter().map(|lifetime| self.number(lifetime.as_ref())).collect(),
+        };
+        Part { of: with_static, lifetimes: numbers, reference }
     }
 
     /// The type with every lifetime static, and what they were.
@@ -148,22 +142,6 @@ impl Signature {
             self.error.get_or_insert(error);
         }
         (of, visitor.found)
-    }
-
-    /// Goes through an alias, since there rustc refuses lifetimes that a path leaves out: `View` for `View<'_>`. They
-    /// would be taken for static ones otherwise. (No type is spared that: a crate may have a `u8` of its own.)
-    fn typed(&mut self, aliased: &Type) -> TokenStream {
-        let aliased = quote!(#aliased);
-        let text = aliased.to_string();
-        let known = self.types.iter().position(|(known, _)| *known == text);
-        let of = format_ident!("__Type{}", known.unwrap_or(self.types.len()));
-        if known.is_none() {
-            self.types.push((text, aliased));
-        }
-        match self.form {
-            Form::Tree => quote!(&<#of as ::sideload::abi::Typed>::TYPE),
-            Form::Parts => quote!(&<#of as ::sideload::abi::Typed>::ENCODED),
-        }
     }
 
     fn number(&mut self, lifetime: Option<&Lifetime>) -> u8 {

@@ -24,17 +24,22 @@ impl Parse for List {
 
 pub(crate) fn plugin(list: &List) -> TokenStream {
     let List { vis, name, items } = list;
-    let constants = items.iter().map(|path| {
-        let mut path = path.clone();
-        if let Some(last) = path.segments.last_mut() {
-            last.ident = format_ident!("__sideload_{}", last.ident, span = last.ident.span());
-        }
-        path
+    let items = items.iter().map(|path| {
+        let beside = |prefix: &str| {
+            let mut path = path.clone();
+            if let Some(last) = path.segments.last_mut() {
+                last.ident = format_ident!("{prefix}{}", last.ident, span = last.ident.span());
+            }
+            path
+        };
+        let (row, address) = (beside("__sideload_row_"), beside("__sideload_"));
+        // SAFETY: an attribute wrote both, of one item.
+        quote!(unsafe { #row.linked(#address as *const ()) })
     });
     let identity = notes::identity();
     quote! {
         /// This plugin, to be linked into a program.
         #vis static #name: ::sideload::abi::LinkedPlugin =
-            ::sideload::abi::LinkedPlugin::new(#identity, &[#(#constants),*]);
+            ::sideload::abi::LinkedPlugin::new(#identity, &[#(#items),*]);
     }
 }

@@ -3,10 +3,8 @@
 
 extern crate sideload_plugin as sideload;
 
-use sideload::abi::{
-    Api, Described, Description, Exported, Linked, LinkedItem, Lookup, RowNote, Stable, Tier, Type, Typed, decode,
-};
-use sideload::abi::{ExportRow, note_type, read_note};
+use sideload::abi::{Api, Described, Description, Exported, LinkedItem, Lookup, Stable, Tier, Type, Typed, decode};
+use sideload::abi::{Block, ExportRow, Item, linked_item, read_item};
 use std::sync::atomic::AtomicU32;
 
 #[derive(sideload::Stable)]
@@ -86,18 +84,18 @@ struct All {
     absent: Option<fn()>,
 }
 
-fn desc(linked: Linked) -> (&'static [u8], *const ()) {
-    match linked.item {
-        LinkedItem::Export(desc, address) => (desc, address),
+sideload::plugin!(ALL: greet, add, pick, view, COUNT, long, nothing, homonyms::mix);
+
+/// All rows, with the addresses of what they describe.
+fn rows() -> impl Iterator<Item = (ExportRow, *const ())> {
+    ALL.items().iter().map(|linked| match linked.item {
+        LinkedItem::Export { head, parts, address } => (linked_item(head, parts).expect("its own"), address),
         LinkedItem::Init(..) => panic!("an init function"),
-    }
+    })
 }
 
-fn row(linked: Linked) -> ExportRow {
-    match read_note(note_type::EXPORT, desc(linked).0) {
-        Ok(RowNote::Export(row)) => row,
-        other => panic!("no export: {other:?}"),
-    }
+fn row(name: &str) -> ExportRow {
+    rows().find(|(row, _)| row.name == name).expect("exported").0
 }
 
 /// A plugin of what is exported above.
@@ -108,10 +106,8 @@ unsafe impl Lookup for Here {
     type Error = String;
 
     fn find(&self, name: &str, _is_function: bool, of: &'static Type, wanted: u128) -> Result<*const (), String> {
-        let all = [__sideload_greet, __sideload_add, __sideload_pick, __sideload_view, __sideload_COUNT];
-        let found = all.into_iter().find(|linked| row(*linked).name == name).ok_or(format!("no {name}"))?;
-        let row = row(found);
-        if row.fingerprint == wanted { Ok(desc(found).1) } else { Err(explain(&owned(of), &row.of.read())) }
+        let (row, address) = rows().find(|(row, _)| row.name == name).ok_or(format!("no {name}"))?;
+        if row.fingerprint == wanted { Ok(address) } else { Err(explain(&owned(of), &row.of.read())) }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -141,7 +137,7 @@ fn an_api_finds_what_the_attributes_exported() {
     assert!(all.absent.is_none());
 }
 
-/// More than the compiler keeps of a description.
+/// More than a fingerprint takes at a time.
 type Long = [(Long4, Long4, Long4, Long4, Long4); 2];
 type Long4 = [(Long3, Long3, Long3, Long3, Long3); 3];
 type Long3 = ((Point, Point, Point), (Point, Point, Point), Option<(Point, Point, Point)>);
@@ -181,42 +177,35 @@ mod homonyms {
 #[test]
 fn names_mean_what_they_mean_in_the_plugin() {
     use homonyms::{Part, Typed, u8};
-    assert_eq!(
-        row(homonyms::__sideload_mix).fingerprint,
-        <fn(Part, &Typed) -> u8 as Exported>::FINGERPRINT,
-        "the plugin's own types"
-    );
+    assert_eq!(row("mix").fingerprint, <fn(Part, &Typed) -> u8 as Exported>::FINGERPRINT, "the plugin's own types");
 }
 
 /// What the macro writes, part by part, and what the type alone says.
 #[test]
 fn a_type_alone_describes_what_the_attribute_does() {
     let cases = [
-        (<fn(&str) -> String as Exported>::FINGERPRINT, <fn(&str) -> String as Exported>::ITEM, __sideload_greet),
+        (<fn(&str) -> String as Exported>::FINGERPRINT, <fn(&str) -> String as Exported>::ITEM, "greet"),
         (
             <extern "C" fn(i32, i32) -> i32 as Exported>::FINGERPRINT,
             <extern "C" fn(i32, i32) -> i32 as Exported>::ITEM,
-            __sideload_add,
+            "other",
         ),
-        (
-            <unsafe extern "C" fn() as Exported>::FINGERPRINT,
-            <unsafe extern "C" fn() as Exported>::ITEM,
-            __sideload_nothing,
-        ),
+        (<unsafe extern "C" fn() as Exported>::FINGERPRINT, <unsafe extern "C" fn() as Exported>::ITEM, "nothing"),
         (
             <fn(&mut Long, Point) -> Long as Exported>::FINGERPRINT,
             <fn(&mut Long, Point) -> Long as Exported>::ITEM,
-            __sideload_long,
+            "long",
         ),
-        (<&'static AtomicU32 as Exported>::FINGERPRINT, <&'static AtomicU32 as Exported>::ITEM, __sideload_COUNT),
+        (<&'static AtomicU32 as Exported>::FINGERPRINT, <&'static AtomicU32 as Exported>::ITEM, "COUNT"),
     ];
-    for (fingerprint, of, linked) in cases {
-        let row = row(linked);
+    for (fingerprint, of, name) in cases {
+        let row = row(name);
         assert_eq!(row.of.read(), owned(of), "{}", row.name);
         assert_eq!((row.fingerprint, of.fingerprint()), (fingerprint, fingerprint), "{}", row.name);
     }
-    assert_eq!(row(__sideload_add).symbol, "my_symbol");
-    assert!(desc(__sideload_long).0.len() > 8192, "as long as was meant: {}", desc(__sideload_long).0.len());
+    assert_eq!(row("other").symbol, "my_symbol");
+    let long = row("long").of.read().encode().len();
+    assert!(long > 8192, "as long as was meant: {long}");
 }
 
 #[test]
@@ -287,20 +276,51 @@ fn an_enum_states_its_numbers() {
     }
 }
 
+/// The bytes of a row, and the blocks that it points to, by address.
+fn memory<const N: usize>(item: &'static Item<N>) -> (Vec<u8>, Vec<(usize, &'static [u8])>) {
+    let start = std::ptr::from_ref(item).cast::<u8>();
+    // SAFETY: a static without padding.
+    let row = unsafe { std::slice::from_raw_parts(start, size_of::<Item<N>>()) }.to_vec();
+    let blocks = row[16..].as_chunks::<8>().0.iter().map(|pointer| {
+        let at = usize::from_le_bytes(*pointer);
+        // SAFETY: a block, as its type says.
+        (at, unsafe { std::mem::transmute::<usize, Block>(at) }.bytes())
+    });
+    let mut blocks: Vec<_> = blocks.collect();
+    blocks.dedup_by_key(|(at, _)| *at);
+    (row, blocks)
+}
+
 #[test]
-fn a_note_is_read_back_and_no_byte_of_it_can_change() {
-    let desc = desc(__sideload_view).0.to_vec();
-    let read = row(__sideload_view);
-    assert_eq!((read.name.as_str(), &read.symbol[read.symbol.len() - 12..]), ("view", "_export_view"));
-    for at in 4..desc.len() {
-        let mut wrong = desc.clone();
+fn a_row_is_read_back_and_no_byte_of_it_can_change() {
+    let (row, blocks) = memory(&__sideload_row_view);
+    let read = |row: &[u8], blocks: &[(usize, &[u8])]| {
+        let found = read_item(row, |at| {
+            let pointer = usize::from_le_bytes(*row.get(at..)?.first_chunk()?);
+            blocks.iter().find(|(start, _)| *start == pointer).map(|(_, bytes)| *bytes)
+        });
+        found.map(|item| (item.flags, item.identity.to_vec(), item.build.to_vec(), item.export))
+    };
+    let sound = read(&row, &blocks).expect("as it was written");
+    assert_eq!(sound.3, self::row("view"));
+    assert_eq!((sound.3.name.as_str(), &sound.3.symbol[sound.3.symbol.len() - 12..]), ("view", "_export_view"));
+    for at in 0..row.len() {
+        let mut wrong = row.clone();
         wrong[at] ^= 0x41;
-        assert!(read_note(2, &wrong).is_err(), "byte {at}");
-        // Without a checksum, as a C plugin writes it: anything but a panic.
-        wrong[..4].fill(0);
-        let _ = read_note(2, &wrong);
-        let described = &wrong[(desc.len() - read.of.read().encode().len()).min(at)..];
-        assert_eq!(decode(described).is_some(), Description::new(described).is_some(), "byte {at}");
-        let _ = read_note(2, &wrong[..at]);
+        // Flags have their complement beside them, which is looked at where an identity is read.
+        let is_refused = read(&wrong, &blocks).is_err() || at == 13;
+        assert!(is_refused, "byte {at}");
+        assert!(read(&wrong[..at], &blocks).is_err(), "cut at {at}");
+    }
+    for which in 0..blocks.len() {
+        for at in 0..blocks[which].1.len() {
+            let mut wrong = blocks.clone();
+            let mut bytes = wrong[which].1.to_vec();
+            bytes[at] ^= 0x41;
+            wrong[which].1 = &bytes;
+            assert!(read(&row, &wrong).is_err(), "block {which}, byte {at}");
+            let described = bytes.get(8..).unwrap_or_default();
+            assert_eq!(decode(described).is_some(), Description::new(described).is_some(), "byte {at}");
+        }
     }
 }

@@ -69,13 +69,6 @@ impl Word {
         let word = unsafe { (*bytes.as_ptr().add(at).cast::<Word>()).0 };
         if cfg!(target_endian = "big") { word.swap_bytes() } else { word }
     }
-
-    const fn put(self, bytes: &mut [u8], at: usize) {
-        assert!(at + size_of::<Word>() <= bytes.len());
-        let word = if cfg!(target_endian = "big") { Word(self.0.swap_bytes()) } else { self };
-        // SAFETY: as above.
-        unsafe { *bytes.as_mut_ptr().add(at).cast::<Word>() = word };
-    }
 }
 
 /// The hash of bytes.
@@ -83,22 +76,9 @@ pub(super) const fn hash_of(bytes: &[u8]) -> u128 {
     Hash::BASIS.part(bytes, 0, bytes.len()).end(bytes.len())
 }
 
-/// Puts the hash of the bytes up to `end` that follow the place for it, at `at`, there.
-pub(super) const fn put_hash(bytes: &mut [u8], at: usize, end: usize) {
-    let from = at + size_of::<Word>();
-    Word(Hash::BASIS.part(bytes, from, end).end(end - from)).put(bytes, at);
-}
-
 /// Copies the first `size` bytes to `at`.
 pub(super) const fn copy(from: &[u8], to: &mut [u8], at: usize, size: usize) {
     assert!(0 < size && size <= from.len() && size <= to.len() && at <= to.len() - size);
     // SAFETY: inside of both (asserted), and what is borrowed mutably does not overlap what is borrowed.
     unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_mut_ptr().add(at), size) }
-}
-
-/// The first `N` bytes.
-pub(super) const fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    assert!(N <= bytes.len());
-    // SAFETY: as many of them (asserted).
-    unsafe { *(&raw const *bytes as *const [u8; N]) }
 }

@@ -1,6 +1,7 @@
 //! Plugins that are linked into the program: the same rows, with addresses, from a list that is written out.
 //! Registries that a linker puts together lose what nothing else refers to, without a word.
 
+use super::block::Block;
 use super::build::Identity;
 use super::init::InitFunction;
 use super::note::Init;
@@ -15,8 +16,15 @@ pub struct Linked {
 /// What an item is, and where.
 #[derive(Clone, Copy, Debug)]
 pub enum LinkedItem {
-    /// An exported function or static: the description of its note, for [`read_note`](super::read_note), and its address.
-    Export(&'static [u8], *const ()),
+    /// An exported function or static, for [`linked_item`](super::linked_item).
+    Export {
+        /// What the macro encoded.
+        head: Block,
+        /// The types that it consists of.
+        parts: &'static [Block],
+        /// Where it is.
+        address: *const (),
+    },
     /// An init function.
     Init(Init, InitFunction),
 }
@@ -32,24 +40,6 @@ pub struct LinkedPlugin {
 unsafe impl Send for Linked {}
 // SAFETY: as above.
 unsafe impl Sync for Linked {}
-
-impl Linked {
-    /// An exported item at `address`.
-    ///
-    /// # Safety
-    /// An item of the kind and the type that the note says is at `address`, for as long as the process lives.
-    pub const unsafe fn new(desc: &'static [u8], address: *const ()) -> Linked {
-        Linked { item: LinkedItem::Export(desc, address) }
-    }
-
-    /// An init function.
-    ///
-    /// # Safety
-    /// It may be called with any call that is valid.
-    pub const unsafe fn init(row: Init, function: InitFunction) -> Linked {
-        Linked { item: LinkedItem::Init(row, function) }
-    }
-}
 
 impl LinkedPlugin {
     /// A plugin of these items.

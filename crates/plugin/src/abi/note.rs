@@ -1,26 +1,22 @@
-//! The rows of a plugin, as notes: read from the file before any of it is mapped, so they hold neither an address nor
-//! anything that would have to be relocated. Where an item is, the symbol table says.
+//! The rows of a plugin, as notes: read from the file before any of it is mapped. Where an item is, the symbol table says.
 //!
 //! ```text
 //! note     = name_size:u32 desc_size:u32 type:u32 "sideload\0" padding desc padding     (gABI, "Note Section")
 //! desc     = checksum:u32 format:u8 body           checksum: see below, or 0 for none
 //! identity = flags:u8 { key:text value:text }
 //! build    = { key:text value:text }
-//! export   = kind:u8 name:text symbol:text fingerprint:[u8; 16] description
+//! export   = kind:u8 name:text symbol:text signature:text                        an item of a plugin in C
 //! init     = name:text symbol:text file:text line:number after:list of text
 //! ```
 //!
-//! The checksum is FNV-1a of 32 bits over format and body, but for the flags, which have their complement beside them, and
-//! for what is behind the names of an export: the fingerprint is a hash of the description, and either tells of changes to
-//! the other.
+//! What a plugin in Rust exports is in rows of another kind: see `item.rs`.
 //!
-//! All this is such that the compiler, which interprets what is here for each exported item, has little to do: it takes
-//! tenths of a microsecond for each step. Names and rows are texts that the macro encodes and sums up, the description of
-//! a type is written once ([`Encoded`]), and notes are copied together.
+//! The checksum is FNV-1a of 32 bits over format and body, but for the flags, which have their complement beside them.
 
 use super::build::{ENCODED, SHARED_SIZE};
-use super::bytes::{first, put_hash};
-use super::types::{Encoded, Tier, Type, Writer};
+use super::init::InitFunction;
+use super::linked::{Linked, LinkedItem};
+use super::types::Writer;
 
 /// The name of the notes.
 pub const NOTE_NAME: &[u8; 9] = b"sideload\0";
@@ -32,7 +28,7 @@ pub const FORMAT: u8 = 1;
 pub mod note_type {
     /// Who it is, and how it was built.
     pub const IDENTITY: u32 = 1;
-    /// One exported item.
+    /// One exported item of a plugin in C.
     pub const EXPORT: u32 = 2;
     /// One function that is run once after the constructors.
     pub const INIT: u32 = 3;
@@ -64,47 +60,6 @@ impl ExportKind {
     }
 }
 
-/// The type of an exported item.
-#[derive(Clone, Copy, Debug)]
-pub enum ItemType {
-    /// A function's: [`Type::function`](super::Type::function) of these parts.
-    Function {
-        /// `Rust`, `C`, …
-        abi: &'static str,
-        /// Whether it is `unsafe`.
-        is_unsafe: bool,
-        /// What it takes.
-        arguments: &'static [Part],
-        /// What it returns.
-        result: Part,
-    },
-    /// A static's.
-    Static(&'static Encoded),
-}
-
-/// A type in a signature.
-#[derive(Clone, Copy, Debug)]
-pub enum Part {
-    /// One without lifetimes of the function's.
-    Plain(&'static Encoded),
-    /// [`Type::reference`](super::Type::reference)
-    Reference {
-        /// Whether it is `&mut`.
-        mutable: bool,
-        /// Which of the lifetimes that the function binds.
-        lifetime: u8,
-        /// What it refers to.
-        to: &'static Encoded,
-    },
-    /// [`Type::bound`](super::Type::bound)
-    Bound {
-        /// The lifetimes as they appear in it.
-        lifetimes: &'static [u8],
-        /// The type, with each of them static.
-        of: &'static Encoded,
-    },
-}
-
 /// One function that is run once, after the constructors.
 #[derive(Clone, Copy, Debug)]
 pub struct Init {
@@ -128,19 +83,17 @@ pub struct Note<const N: usize> {
     desc_size: u32,
     kind: u32,
     name: [u8; 12],
-    /// Its description.
-    pub desc: [u8; N],
+    desc: [u8; N],
 }
 
-/// What a macro writes for an item: the identity of the crate comes with each, since no macro knows whether it is the
-/// first. A host reads one and checks that the others are equal.
+/// What a macro writes for an init function: the identity of the crate comes with each, since no macro knows whether it is
+/// the first. A host reads one and checks that the others are equal.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Notes<const IDENTITY: usize, const ROW: usize> {
     identity: Note<IDENTITY>,
     build: Note<{ CHECKED + SHARED_SIZE }>,
-    /// The item's own.
-    pub row: Note<ROW>,
+    row: Note<ROW>,
 }
 
 /// Checksum and format.
@@ -159,7 +112,7 @@ impl<const N: usize> Note<N> {
 }
 
 /// The flags of an identity, with their complement in the upper half.
-const fn flags(unwinds: bool, has_debug_assertions: bool) -> u8 {
+pub(super) const fn flags(unwinds: bool, has_debug_assertions: bool) -> u8 {
     let flags = flag::STATED | (unwinds as u8) << 1 | (has_debug_assertions as u8) << 2;
     flags | (!flags & 0xf) << 4
 }
@@ -193,9 +146,8 @@ impl<const IDENTITY: usize, const ROW: usize> Notes<IDENTITY, ROW> {
 /// The checksum of a description; 0 is taken for "none" and never returned.
 pub const fn checksum(kind: u32, desc: &[u8]) -> u32 {
     let mut sum = 0x811c_9dc5_u32;
-    let end = if kind == note_type::EXPORT { end_of_names(desc) } else { desc.len() };
     let mut at = 4;
-    while at < end {
+    while at < desc.len() {
         if kind != note_type::IDENTITY || at != CHECKED {
             sum = ((sum ^ desc[at] as u32) as u64 * 0x0100_0193) as u32;
         }
@@ -204,133 +156,10 @@ pub const fn checksum(kind: u32, desc: &[u8]) -> u32 {
     if sum == 0 { 1 } else { sum }
 }
 
-/// Where the names of an export end; the end of the description if it has none.
-const fn end_of_names(desc: &[u8]) -> usize {
-    let mut at = CHECKED + 1;
-    let mut names = 0;
-    while names < 2 {
-        let (mut size, mut shift) = (0usize, 0);
-        loop {
-            if at >= desc.len() || shift > 28 {
-                return desc.len();
-            }
-            size |= ((desc[at] & 0x7f) as usize) << shift;
-            shift += 7;
-            at += 1;
-            if desc[at - 1] & 0x80 == 0 {
-                break;
-            }
-        }
-        if size > desc.len() - at {
-            return desc.len();
-        }
-        at += size;
-        names += 1;
-    }
-    at
-}
-
 /// The checksum over a whole description.
 const fn put_checksum(desc: &mut [u8]) {
     let sum = checksum(note_type::INIT, desc);
     desc.split_at_mut(4).0.copy_from_slice(&sum.to_le_bytes());
-}
-
-impl Part {
-    /// Its tier, and whether it carries a length or a vtable if it is a reference.
-    const fn tier(&self) -> Tier {
-        match self {
-            Part::Plain(of) | Part::Bound { of, .. } => of.of.tier,
-            Part::Reference { to, .. } if to.of.is_wide() => Tier::Build,
-            Part::Reference { to, .. } => to.of.tier,
-        }
-    }
-
-    const fn write(&self, out: &mut Writer<'_>) {
-        match *self {
-            Part::Plain(of) => of.write(out),
-            Part::Reference { mutable, lifetime, to } => {
-                out.reference(&Type::reference(mutable, lifetime, to.of), mutable, lifetime);
-                to.write(out);
-            }
-            Part::Bound { lifetimes, of } => {
-                out.begin(&Type::bound(lifetimes, of.of));
-                of.write(out);
-            }
-        }
-    }
-}
-
-impl ItemType {
-    const fn write(&self, out: &mut Writer<'_>) {
-        match *self {
-            ItemType::Static(of) => of.write(out),
-            ItemType::Function { abi, is_unsafe, arguments, result } => {
-                let mut stable = !matches!(abi.as_bytes(), b"Rust") && matches!(result.tier(), Tier::Stable);
-                let mut at = 0;
-                while at < arguments.len() {
-                    stable = stable && matches!(arguments[at].tier(), Tier::Stable);
-                    at += 1;
-                }
-                out.function(if stable { Tier::Stable } else { Tier::Build }, abi, is_unsafe, arguments.len());
-                let mut at = 0;
-                while at < arguments.len() {
-                    arguments[at].write(out);
-                    at += 1;
-                }
-                result.write(out);
-            }
-        }
-    }
-}
-
-/// Most descriptions are shorter.
-const DRAFT: usize = 1024;
-
-/// The description of an export before its size is a part of its type: so that it is written once, and not counted first.
-#[derive(Clone, Copy, Debug)]
-pub struct Draft {
-    head: &'static [u8],
-    of: ItemType,
-    size: usize,
-    bytes: [u8; DRAFT],
-}
-
-impl Draft {
-    /// Of an item: `head` is all that comes before the fingerprint, encoded by the macro.
-    pub const fn new(head: &'static [u8], of: ItemType) -> Draft {
-        let mut draft = Draft { head, of, size: 0, bytes: [0; DRAFT] };
-        draft.size = write(head, &of, &mut draft.bytes);
-        draft
-    }
-
-    /// How many bytes the description takes.
-    pub const fn size(&self) -> usize {
-        self.size
-    }
-
-    /// The note.
-    pub const fn note<const N: usize>(&self) -> Note<N> {
-        if N <= DRAFT {
-            return Note::new(note_type::EXPORT, first(&self.bytes));
-        }
-        let mut desc = [0; N];
-        write(self.head, &self.of, &mut desc);
-        Note::new(note_type::EXPORT, desc)
-    }
-}
-
-/// Writes as much of a description as there is room for, and returns how much it is.
-const fn write(head: &[u8], of: &ItemType, bytes: &mut [u8]) -> usize {
-    let mut out = Writer::over(bytes);
-    out.raw(head);
-    out.raw(&[0; 16]);
-    of.write(&mut out);
-    let size = out.length;
-    if size <= bytes.len() {
-        put_hash(bytes, head.len(), size);
-    }
-    size
 }
 
 impl Init {
@@ -346,6 +175,16 @@ impl Init {
             out.text(self.after[at]);
             at += 1;
         }
+    }
+
+    /// It, as one of a plugin that is linked in.
+    ///
+    /// # Safety
+    /// The function may be called with any call that is valid.
+    pub const unsafe fn linked(self, function: *const ()) -> Linked {
+        // SAFETY: the caller says that it is one.
+        let function = unsafe { std::mem::transmute::<*const (), InitFunction>(function) };
+        Linked { item: LinkedItem::Init(self, function) }
     }
 
     /// How many bytes the description takes.

@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         self.number()?.try_into().ok()
     }
 
-    fn raw(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn raw(&mut self) -> Option<&'a [u8]> {
         let size = usize::try_from(self.number()?).ok()?;
         let (text, rest) = self.bytes.split_at_checked(size)?;
         self.bytes = rest;

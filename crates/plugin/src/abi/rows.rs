@@ -1,7 +1,6 @@
 //! The rows read back from the bytes of a file: total, whatever the bytes are.
 
 use super::build::{assertions_row, panic_row};
-use super::bytes::hash_of;
 use super::note::{ExportKind, FORMAT, checksum, flag, note_type};
 use super::owned::{Description, Reader};
 use super::signature::parse_item;
@@ -68,22 +67,26 @@ pub fn read_note(kind: u32, desc: &[u8]) -> Result<RowNote, Malformed> {
     }
     let mut reader = Reader { bytes };
     match kind {
-        note_type::IDENTITY => {
-            identity(&mut reader).map(RowNote::Identity).ok_or(Malformed("plugin row: an identity cut off"))
-        }
-        note_type::BUILD => {
-            pairs(&mut reader).map(RowNote::Identity).ok_or(Malformed("plugin row: build facts cut off"))
-        }
+        note_type::IDENTITY => reader
+            .byte()
+            .ok_or(Malformed("plugin row: an identity cut off"))
+            .and_then(|flags| read_identity(flags, reader.bytes))
+            .map(RowNote::Identity),
+        note_type::BUILD => read_build(reader.bytes).map(RowNote::Identity),
         note_type::EXPORT => export(&mut reader).map(RowNote::Export),
         note_type::INIT => init(&mut reader).map(RowNote::Init).ok_or(Malformed("plugin row: an init row cut off")),
         _ => Err(Malformed("plugin row: of a type that this version does not know")),
     }
 }
 
-fn identity(reader: &mut Reader<'_>) -> Option<Vec<(String, String)>> {
-    let flags = reader.byte()?;
+/// Reads who a plugin is.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_identity(flags: u8, bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+    let cut = Malformed("plugin row: an identity cut off");
     if flags >> 4 != !flags & 0xf {
-        return None;
+        return Err(cut);
     }
     let mut rows = Vec::new();
     if flags & flag::STATED != 0 {
@@ -91,8 +94,16 @@ fn identity(reader: &mut Reader<'_>) -> Option<Vec<(String, String)>> {
         let assertions = assertions_row(flags & flag::DEBUG_ASSERTIONS != 0);
         rows.push(("debug-assertions".to_owned(), assertions.to_owned()));
     }
-    rows.extend(pairs(reader)?);
-    Some(rows)
+    rows.extend(pairs(&mut Reader { bytes }).ok_or(cut)?);
+    Ok(rows)
+}
+
+/// Reads how a plugin was built.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_build(bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+    pairs(&mut Reader { bytes }).ok_or(Malformed("plugin row: build facts cut off"))
 }
 
 fn pairs(reader: &mut Reader<'_>) -> Option<Vec<(String, String)>> {
@@ -108,21 +119,14 @@ fn export(reader: &mut Reader<'_>) -> Result<ExportRow, Malformed> {
     let kind =
         reader.byte().and_then(ExportKind::from_byte).ok_or(Malformed("plugin row: an export of an unknown kind"))?;
     let (name, symbol) = reader.c_text().zip(reader.c_text()).ok_or_else(|| cut.clone())?;
-    if kind == ExportKind::Signature {
-        let text = reader.c_text().ok_or(cut)?;
-        let (is_function, of) =
-            parse_item(&text).map_err(|_| Malformed("plugin row: a signature that cannot be read"))?;
-        let (fingerprint, of) = (of.fingerprint(), Description::of(&of));
-        return Ok(ExportRow { is_function, name, symbol, fingerprint, of });
+    // What a macro writes is an item.
+    if kind != ExportKind::Signature {
+        return Err(Malformed("plugin row: an export of an unknown kind"));
     }
-    let (stated, bytes) = reader.bytes.split_first_chunk().ok_or(cut)?;
-    let fingerprint = u128::from_le_bytes(*stated);
-    // Rows decide what a safe lookup hands out, so they are not believed where they can be checked.
-    if fingerprint != hash_of(bytes) {
-        return Err(Malformed("plugin row: a fingerprint that is not that of its description"));
-    }
-    let of = Description::new(bytes).ok_or(Malformed("plugin row: a description that cannot be read"))?;
-    Ok(ExportRow { is_function: kind == ExportKind::Function, name, symbol, fingerprint, of })
+    let text = reader.c_text().ok_or(cut)?;
+    let (is_function, of) = parse_item(&text).map_err(|_| Malformed("plugin row: a signature that cannot be read"))?;
+    let (fingerprint, of) = (of.fingerprint(), Description::of(&of));
+    Ok(ExportRow { is_function, name, symbol, fingerprint, of })
 }
 
 fn init(reader: &mut Reader<'_>) -> Option<InitRow> {

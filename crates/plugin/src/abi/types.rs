@@ -1,5 +1,6 @@
 //! Types as constants: what a compiler made of a type, as a tree that can be hashed while compiling.
 
+use super::block::Block;
 use super::bytes::{Hash, copy};
 
 /// How far a type may travel.
@@ -179,9 +180,9 @@ pub unsafe trait Typed: 'static {
     const NAME: &'static str;
     /// Its description.
     const TYPE: Type;
-    /// Its description as bytes.
+    /// Its description as bytes: made once for each type, whatever how many items name it.
     #[doc(hidden)]
-    const ENCODED: Encoded = Encoded::new(&Self::TYPE);
+    const ENCODED: Block = Block::describing::<Self>();
 }
 
 /// A type whose layout is written down, so that it may pass between compilers: `#[derive(Stable)]`.
@@ -316,6 +317,15 @@ impl Writer<'_> {
         Writer { length: 0, skipped: 0, bytes }
     }
 
+    /// Adds what `write` writes to `bytes`.
+    pub(super) fn into(bytes: &mut Vec<u8>, write: impl Fn(&mut Writer<'_>)) {
+        let mut counted = Writer::counting();
+        write(&mut counted);
+        let at = bytes.len();
+        bytes.resize(at + counted.length, 0);
+        write(&mut Writer::over(&mut bytes[at..]));
+    }
+
     pub(super) const fn byte(&mut self, byte: u8) {
         if self.length >= self.skipped && self.length - self.skipped < self.bytes.len() {
             self.bytes[self.length - self.skipped] = byte;
@@ -323,13 +333,8 @@ impl Writer<'_> {
         self.length += 1;
     }
 
-    pub(super) const fn raw(&mut self, bytes: &[u8]) {
-        self.first(bytes, bytes.len());
-    }
-
-    /// The first `size` of the bytes.
-    const fn first(&mut self, mut bytes: &[u8], size: usize) {
-        let at = self.length;
+    pub(super) const fn raw(&mut self, mut bytes: &[u8]) {
+        let (at, size) = (self.length, bytes.len());
         self.length += size;
         if self.skipped == 0 && size > 0 && size <= self.bytes.len() && at <= self.bytes.len() - size {
             return copy(bytes, self.bytes, at, size);
@@ -337,7 +342,6 @@ impl Writer<'_> {
         if self.length < self.skipped {
             return;
         }
-        bytes = bytes.split_at(size).0;
         if at < self.skipped {
             bytes = bytes.split_at(self.skipped - at).1;
         }
@@ -373,6 +377,15 @@ impl Writer<'_> {
     /// The description of a reference, up to that of what it refers to.
     pub(super) const fn reference(&mut self, of: &Type, mutable: bool, lifetime: u8) {
         self.raw(&[Shape::REFERENCE, of.tier as u8, of.size as u8, of.align as u8, mutable as u8, lifetime]);
+    }
+
+    /// The lifetimes that a type of such a tier, size and alignment names, before its description.
+    pub(super) const fn bound(&mut self, tier: u8, size: u128, align: u128, lifetimes: &[u8]) {
+        self.raw(&[Shape::BOUND, tier]);
+        self.number(size);
+        self.number(align);
+        self.number(lifetimes.len() as u128);
+        self.raw(lifetimes);
     }
 
     /// The description of any other type, up to those of its parts.
@@ -459,8 +472,9 @@ impl Writer<'_> {
 }
 
 impl Shape {
-    const REFERENCE: u8 = 2;
+    pub(super) const REFERENCE: u8 = 2;
     const FUNCTION: u8 = 11;
+    const BOUND: u8 = 12;
 
     const fn tag(&self) -> u8 {
         match self {
@@ -475,40 +489,14 @@ impl Shape {
             Shape::Enum { .. } => 9,
             Shape::Generic { .. } => 10,
             Shape::Function { .. } => Shape::FUNCTION,
-            Shape::Bound { .. } => 12,
+            Shape::Bound { .. } => Shape::BOUND,
             Shape::Trait { .. } => 13,
         }
     }
 }
 
-/// Longer descriptions are not kept while compiling, but written where they are asked for.
-pub(super) const KEPT: usize = 2048;
-
-/// The description of a type as bytes, as far as they are kept: a constant that the compiler makes once for each type,
-/// whatever how many items name it.
-#[derive(Clone, Copy, Debug)]
-pub struct Encoded {
-    pub(super) of: &'static Type,
-    length: usize,
-    bytes: [u8; KEPT],
-}
-
-impl Encoded {
-    /// The description of a type.
-    pub const fn new(of: &'static Type) -> Encoded {
-        let mut bytes = [0; KEPT];
-        let mut out = Writer::over(&mut bytes);
-        out.put(of);
-        Encoded { of, length: out.length, bytes }
-    }
-
-    pub(super) const fn write(&self, out: &mut Writer<'_>) {
-        match self.length <= KEPT {
-            true => out.first(&self.bytes, self.length),
-            false => out.put(self.of),
-        }
-    }
-}
+/// As much of a description as a fingerprint looks at at a time.
+const WINDOW: usize = 2048;
 
 impl Type {
     /// The fingerprint: a hash of 128 bits over the whole description. A guard against mistakes, not against forgery.
@@ -517,15 +505,15 @@ impl Type {
         let mut skipped = 0;
         // A constant has no memory but what it states beforehand: a long description is written again for each part.
         loop {
-            let mut bytes = [0; KEPT];
+            let mut bytes = [0; WINDOW];
             let mut out = Writer { length: 0, skipped, bytes: &mut bytes };
             out.put(self);
             let length = out.length;
-            if length - skipped <= KEPT {
+            if length - skipped <= WINDOW {
                 return hash.part(&bytes, 0, length - skipped).end(length);
             }
-            hash = hash.part(&bytes, 0, KEPT);
-            skipped += KEPT;
+            hash = hash.part(&bytes, 0, WINDOW);
+            skipped += WINDOW;
         }
     }
 
