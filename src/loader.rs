@@ -131,12 +131,12 @@ impl Loader {
     /// For what a loaded image opens itself: with the settings that it was opened with, and searched for as what it
     /// needs. Who watches, edits or checks that other open does not for this one.
     pub(crate) fn for_opener(opener: &Instance) -> Loader {
-        Loader { opener: Some(opener.serial), global: false, ..opener.loader.clone() }
+        Loader { opener: Some(opener.serial), observer: None, global: false, ..opener.loader.clone() }
     }
 
-    /// What an instance keeps for [`Loader::for_opener`].
+    /// What an instance keeps for [`Loader::for_opener`], and for who is told of its finalisers.
     pub(crate) fn settings(&self) -> Loader {
-        Loader { observer: None, edit: None, gate: None, plugins: plugin::Options::default(), ..self.clone() }
+        Loader { edit: None, gate: None, plugins: plugin::Options::default(), ..self.clone() }
     }
 
     /// The instance whose call of `dlopen` this serves.
@@ -207,7 +207,8 @@ impl Loader {
         self
     }
 
-    /// Tells `observer` what happens.
+    /// Tells `observer` what happens: while something is opened, and again when its finalisers are called, at an unload or
+    /// at the end of the process.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Loader {
         self.observer = Some(Arc::new(observer));

@@ -1,9 +1,11 @@
 //! An open, backwards.
 
-use crate::support::passes_elsewhere;
+use crate::support::{Child, argument, passes_elsewhere, say};
 use crate::{answer, journal, mapped, open, unload};
-use sideload::{ErrorKind, Holder, Library, Loader, ledger};
+use sideload::addr::RunAddr;
+use sideload::{ErrorKind, Event, Holder, Library, Loader, Stage, ledger};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use test_fixtures::build;
 
 #[test]
@@ -22,6 +24,47 @@ fn finalisers_run_once_and_in_reverse() {
         assert_eq!(journal(&pad), "ofad".repeat(round));
         assert_eq!((mapped(&path), ledger()), (0, before));
     }
+}
+
+/// What an observer hears of finalisers, line by line.
+fn told(path: &Path, hear: impl Fn(String) + Send + Sync + 'static) -> Library {
+    let loader = Loader::new().observer(move |event| match *event {
+        Event::Foreign { stage: Stage::Unload, module, address } if address != RunAddr(0) => {
+            hear(Path::new(module).file_name().expect("a file").to_str().expect("text").to_owned());
+        }
+        Event::Native => hear("back".to_owned()),
+        _ => {}
+    });
+    crate::try_open(&loader, path).expect("a sound fixture")
+}
+
+#[test]
+fn an_observer_is_told_of_finalisers_before_they_run() {
+    let path = build("unload_order").path;
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&heard);
+    let library = told(&path, move |line| sink.lock().expect("no panic while locked").push(line));
+    heard.lock().expect("as above").clear();
+    unload(library).expect("nothing holds it");
+    let mut heard = heard.lock().expect("as above").clone();
+    assert_eq!(heard.last().expect("it was told"), "back");
+    // A program that has no libstdc++ of its own has one loaded with it.
+    heard.retain(|line| ["libunload_order.so", "libjournal.so"].contains(&line.as_str()));
+    heard.dedup();
+    assert_eq!(heard, ["libunload_order.so", "libjournal.so"]);
+
+    let outcome = Child::new("unload::end_with_an_observer").with("OBJECT", &path).run();
+    let said = outcome.expect_success().said().join(" ");
+    assert!(said.contains("now libunload_order.so") && said.ends_with("back"), "{outcome}");
+}
+
+#[test]
+#[ignore = "run by the other, in child processes"]
+fn end_with_an_observer() {
+    drop(told(Path::new(&argument("OBJECT")), say));
+    say("now");
+    // SAFETY: no other thread does anything but wait.
+    unsafe { libc::exit(0) };
 }
 
 /// The instances there are, by the files that are mapped.
