@@ -97,29 +97,28 @@ impl<'a> Trie<'a> {
             return Ok(None);
         }
         let mut name = Remainder { parts, at: 0 };
-        let (mut node, mut passed) = (0, 0);
+        let (mut node, mut passed, mut empty) = (0, 0, false);
         loop {
             let mut cursor = self.cursor(node);
             let terminal = cursor.uleb128().ok_or_else(|| cut(node))?;
             let content = cursor.at;
             let children = content.checked_add(terminal).ok_or_else(|| cut(node))?;
-            if name.is_empty() {
-                return match terminal {
-                    0 => Ok(None),
-                    _ => self.entry(content, children).map(Some),
-                };
+            if name.is_empty() && terminal > 0 {
+                return self.entry(content, children).map(Some);
             }
             cursor.at = children;
             let mut next = None;
             for _ in 0..cursor.u8().ok_or_else(|| cut(node))? {
                 let label = cursor.c_str().ok_or_else(|| cut(node))?;
                 let child = cursor.uleb128().ok_or_else(|| cut(node))?;
-                // An empty label would not bring us nearer to the end of the name, and no linker makes one.
-                if !label.is_empty()
-                    && let Some(rest) = name.strip(label)
-                {
-                    next = Some((child, rest));
-                    break;
+                // Some linkers hang a name that others begin with on a label of its own, which is empty. Two of them after one
+                // another could be a circle.
+                let may_follow = !label.is_empty() || !empty && next.is_none();
+                if let Some(rest) = name.strip(label).filter(|_| may_follow) {
+                    next = Some((child, rest, label.is_empty()));
+                    if !label.is_empty() {
+                        break;
+                    }
                 }
             }
             // Each node may have as many children as all others together, and be on the way to every name.
@@ -127,8 +126,8 @@ impl<'a> Trie<'a> {
             if passed > USUAL {
                 goes_astray(std::mem::take(&mut passed) as usize);
             }
-            let Some((child, rest)) = next else { return Ok(None) };
-            (node, name) = (child, rest);
+            let Some((child, rest, by_nothing)) = next else { return Ok(None) };
+            (node, name, empty) = (child, rest, by_nothing);
         }
     }
 
@@ -235,4 +234,33 @@ fn cut(node: u64) -> ErrorKind {
 #[cold]
 fn circle(node: u64) -> ErrorKind {
     ErrorKind::malformed("export trie: runs in a circle", Place::Entry(node))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As libgfortran.5.dylib in numpy's wheels has it: `_time` and `_time_sub` are both children of a node that is neither.
+    #[test]
+    fn a_label_may_be_empty() {
+        let trie: &[u8] = &[
+            &[0, 1][..],
+            b"_time\0",
+            &[9], // the root
+            &[0, 2],
+            b"_sub\0",
+            &[19],
+            b"\0",
+            &[23],            // both
+            &[2, 0, 0x20, 0], // _time_sub
+            &[2, 0, 0x10, 1],
+            b"\0",
+            &[23], // _time, and a circle
+        ]
+        .concat();
+        let find = |name: &[u8]| Trie::new(trie, VmAddr(0x1000)).find(&[name]).unwrap().map(|entry| entry.target);
+        assert_eq!(find(b"_time"), Some(Target::Here(VmAddr(0x1010))));
+        assert_eq!(find(b"_time_sub"), Some(Target::Here(VmAddr(0x1020))));
+        assert_eq!([find(b"_tim"), find(b"_times"), find(b"_time_"), find(b"")], [None; 4]);
+    }
 }
