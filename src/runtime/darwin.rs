@@ -7,19 +7,24 @@
 //! Invariant: a pointer that comes in is followed only as the contract of the function of that name says; what is handed
 //! out lies in statics, or is the host's.
 
+mod children;
 mod cxx;
 mod dispatch;
 mod files;
+mod floats;
 mod folders;
 mod jumps;
 mod locales;
 mod process;
 mod runes;
 mod signals;
+mod sockets;
 mod stat;
 mod system;
+mod terminals;
 mod threads;
 mod unwind;
+mod users;
 
 use super::{counted, ending};
 use crate::addr::RunAddr;
@@ -63,6 +68,11 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
                 .or_else(|| folders::entry(name))
                 .or_else(|| locales::entry(name))
                 .or_else(|| signals::entry(name))
+                .or_else(|| floats::entry(name))
+                .or_else(|| children::entry(name))
+                .or_else(|| terminals::entry(name))
+                .or_else(|| users::entry(name))
+                .or_else(|| sockets::entry(name))
                 .or_else(|| system::entry(name));
         }
     };

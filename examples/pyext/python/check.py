@@ -106,6 +106,49 @@ def kiwisolver():
     assert len(thrown) == 4
 
 
-for check in (markupsafe, orjson, regex, kiwisolver):
+def numpy():
+    import numpy
+    from numpy.linalg import _umath_linalg
+
+    assert numpy.core._multiarray_umath.__file__.endswith("-darwin.so")
+    assert _umath_linalg.__file__.endswith("-darwin.so")
+    table = numpy.arange(12.0).reshape(3, 4)
+    assert (table @ table.T).tolist() == [[14, 38, 62], [38, 126, 214], [62, 214, 366]]
+    # Large enough for threads of OpenBLAS.
+    random = numpy.random.default_rng(1).standard_normal((300, 300))
+    assert abs(numpy.linalg.inv(random) @ random - numpy.eye(300)).max() < 1e-9
+    assert raises(numpy.linalg.LinAlgError, numpy.linalg.inv, numpy.zeros((2, 2)))
+    assert numpy.fft.ifft(numpy.fft.fft([1, 2, 3, 4])).real.round(12).tolist() == [1, 2, 3, 4]
+    # The floating-point environment: what was raised is seen, and nothing else.
+    with numpy.errstate(all="raise"):
+        raises(FloatingPointError, lambda: numpy.ones(3) / numpy.zeros(3))
+        assert (numpy.ones(3) / 3).sum() == 1
+    raises(ValueError, lambda: table @ table)
+
+
+def cryptography():
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.fernet import Fernet
+    from cryptography.hazmat.bindings import _rust
+    from cryptography.hazmat.primitives import hashes, hmac
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    assert "cryptography/hazmat/bindings" in _rust.__file__ and type(_rust.__loader__).__name__ == "DarwinLoader"
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(b"abc")
+    assert digest.finalize().hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    code = hmac.HMAC(b"key", hashes.SHA256())
+    code.update(b"The quick brown fox jumps over the lazy dog")
+    code.copy().verify(bytes.fromhex("f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8"))
+    raises(InvalidSignature, code.verify, bytes(32))
+    box = Fernet(Fernet.generate_key())
+    assert box.decrypt(box.encrypt(b"message")) == b"message"
+    key = ed25519.Ed25519PrivateKey.generate()
+    signature = key.sign(b"message")
+    key.public_key().verify(signature, b"message")
+    raises(InvalidSignature, key.public_key().verify, signature, b"another")
+
+
+for check in (markupsafe, orjson, regex, kiwisolver, numpy, cryptography):
     check()
     print(check.__name__, "ok", flush=True)

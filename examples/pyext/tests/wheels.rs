@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, fs};
 
-const MODULES: [&str; 4] = ["markupsafe", "orjson", "regex", "kiwisolver"];
+const MODULES: [&str; 6] = ["markupsafe", "orjson", "regex", "kiwisolver", "numpy", "cryptography"];
 
 fn here(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -32,17 +32,28 @@ fn python() -> Result<PathBuf, String> {
     named.into_iter().chain(usual).find(fits).ok_or_else(|| "there is no CPython 3.11".to_owned())
 }
 
-/// The folder of the unpacked wheels, which stays from one run to the next.
-fn wheels(python: &Path) -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pyext");
+/// The folders of the unpacked wheels, which stay from one run to the next: those for macOS, and those that they need from
+/// this system.
+fn wheels(python: &Path) -> Result<[PathBuf; 2], String> {
+    let versions = ["10_9", "10_15", "11_0"];
+    let thin = versions.map(|version| format!("--platform=macosx_{version}_x86_64"));
+    let fat = versions.map(|version| format!("--platform=macosx_{version}_universal2"));
+    let host = ["--platform=manylinux2014_x86_64".to_owned()];
+    Ok([
+        unpacked(python, "pyext", "requirements.txt", &[thin, fat].concat())?,
+        unpacked(python, "pyext-host", "requirements-host.txt", &host)?,
+    ])
+}
+
+fn unpacked(python: &Path, name: &str, requirements: &str, platforms: &[String]) -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let (wheels, unpacked) = (folder.join("wheels"), folder.join("unpacked"));
     // With hashes, what is there already is checked and not fetched again.
     let mut pip = Command::new(python);
     pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
-    pip.args(["--python-version=3.11", "--implementation=cp", "--abi=cp311", "--require-hashes"]);
-    pip.args(["10_9", "10_15", "11_0"].map(|version| format!("--platform=macosx_{version}_x86_64")));
-    pip.args(["10_9", "10_15", "11_0"].map(|version| format!("--platform=macosx_{version}_universal2")));
-    pip.arg("--requirement").arg(here("requirements.txt")).arg("--dest").arg(&wheels).arg("--find-links").arg(&wheels);
+    pip.args(["--python-version=3.11", "--implementation=cp", "--abi=cp311", "--abi=abi3", "--require-hashes"]);
+    pip.args(platforms).arg("--requirement").arg(here(requirements)).arg("--dest").arg(&wheels);
+    pip.arg("--find-links").arg(&wheels);
     fs::create_dir_all(&wheels).map_err(|error| error.to_string())?;
     run(&mut pip)?;
     let entries = fs::read_dir(&wheels).map_err(|error| error.to_string())?;
@@ -65,7 +76,7 @@ fn library() -> PathBuf {
 #[test]
 fn modules_for_macos_work_in_python_on_linux() {
     let ready = python().and_then(|python| Ok((wheels(&python)?, python)));
-    let (wheels, python) = match ready {
+    let ([wheels, host], python) = match ready {
         Ok(ready) => ready,
         Err(why) => {
             assert!(env::var_os("CI").is_none(), "in CI this must run: {why}");
@@ -73,7 +84,8 @@ fn modules_for_macos_work_in_python_on_linux() {
             return;
         }
     };
-    let output = run(Command::new(python).arg(here("python/check.py")).args([library(), wheels]));
+    let mut check = Command::new(python);
+    let output = run(check.env("PYTHONPATH", host).arg(here("python/check.py")).args([library(), wheels]));
     let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let expected: String = MODULES.iter().map(|name| format!("{name} ok\n")).collect();
     assert_eq!(said, Ok(expected));

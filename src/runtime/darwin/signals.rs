@@ -1,5 +1,7 @@
-//! Signals have other numbers there, and a set of them is a word of 32 bits (`<sys/signal.h>`). What is done on a signal is
-//! not translated: a handler is told the number, and gets structures.
+//! Signals have other numbers there, and a set of them is a word of 32 bits (`<sys/signal.h>`). `actions.rs` has what is done
+//! on a signal.
+
+mod actions;
 
 use super::Pointer;
 use crate::addr::RunAddr;
@@ -8,6 +10,8 @@ use std::mem::MaybeUninit;
 
 pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
     let at: Pointer = match name {
+        b"_signal" => actions::set_handler as Pointer,
+        b"_sigaction" => actions::change as Pointer,
         b"_raise" => send_to_itself as Pointer,
         b"_kill" => send as Pointer,
         b"_pthread_kill" => send_to_thread as Pointer,
@@ -66,6 +70,12 @@ fn host(signal: c_int) -> c_int {
         Ok(number) => SIGNALS.get(number - 1).copied().unwrap_or(-1),
         Err(_) => -1,
     }
+}
+
+/// Their number; `None` where they have no such signal.
+pub(super) fn own(signal: c_int) -> Option<c_int> {
+    let known = SIGNALS.iter().position(|&host| host == signal && host > 0)?;
+    c_int::try_from(known + 1).ok()
 }
 
 /// `raise`
