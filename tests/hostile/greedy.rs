@@ -90,6 +90,23 @@ fn one_circle(elf: &mut ElfEdit) {
     elf.set_dynamic(DT_HASH, at);
 }
 
+/// Bitmaps of which each stands for 63 relocations, of words that the file does not hold.
+fn bitmaps(elf: &mut ElfEdit) {
+    [DT_RELA, DT_RELASZ, DT_RELAENT, DT_RELACOUNT].iter().for_each(|&tag| elf.remove_dynamic(tag));
+    let mut table = vec![0xff; 8 * ENTRIES as usize];
+    let at = append(elf, &table);
+    let behind = (at + table.len() as u64).next_multiple_of(8);
+    table[..8].copy_from_slice(&behind.to_le_bytes());
+    let start = elf.bytes().len() - table.len();
+    elf.bytes_mut()[start..].copy_from_slice(&table);
+    let last = elf.phdrs(PT_LOAD).len() - 1;
+    let size = behind + 8 + (ENTRIES - 1) * 63 * 8 - elf.phdr(PT_LOAD, last, PhdrField::Vaddr);
+    elf.set_phdr(PT_LOAD, last, PhdrField::Memsz, size);
+    elf.set_dynamic(DT_RELR, at);
+    elf.set_dynamic(DT_RELRSZ, table.len() as u64);
+    elf.set_dynamic(DT_RELRENT, 8);
+}
+
 type Change = fn(&mut ElfEdit);
 
 const FILES: &[(&str, Change)] = &[
@@ -117,6 +134,7 @@ const FILES: &[(&str, Change)] = &[
     ("needs", needs),
     ("one chain", one_chain),
     ("one circle", one_circle),
+    ("bitmaps over what is not in the file", bitmaps),
 ];
 
 pub(crate) fn run() {
