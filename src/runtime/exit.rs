@@ -95,7 +95,9 @@ fn is_in_exit() -> bool {
         if walk.found { STOP } else { GO_ON }
     }
     static EXITS: Lazy<Vec<Range<u64>>> = Lazy::new();
-    let exits = EXITS.get_or(|| images().map_or(Vec::new(), |images| exits(&images)));
+    // Where the images cannot be read for now, that is not to be remembered.
+    let find = || images().ok().map(|images| EXITS.get_or(|| exits(&images)));
+    let exits = EXITS.get().or_else(find).map_or(&[][..], Vec::as_slice);
     let mut walk = Walk { exits, found: false };
     // SAFETY: the function takes such a pointer, which outlives the call.
     unsafe { _Unwind_Backtrace(visit, (&raw mut walk).cast()) };

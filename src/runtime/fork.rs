@@ -53,9 +53,10 @@ pub(crate) fn arm() {
     if !ARMED.load(Ordering::Acquire) {
         // Two threads may come here at the same time: of two sets of handlers, one finds nothing left to do.
         // SAFETY: the handlers take and return nothing and stay as long as the process. That there is no room for them is
-        // all that can go wrong: then a child may have to wait for a thread that it does not have.
-        unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
-        ARMED.store(true, Ordering::Release);
+        // all that can go wrong: then a child may have to wait for a thread that it does not have, until the next open
+        // finds room.
+        let refused = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+        ARMED.store(refused == 0, Ordering::Release);
     }
 }
 

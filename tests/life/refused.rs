@@ -187,3 +187,31 @@ fn a_library_is_held() {
         assert_eq!(outcome.last(), "done", "{name}: {outcome}");
     }
 }
+
+/// A process that runs out of keys for a while is refused thread-locals for that long, not for good.
+#[test]
+fn keys_may_be_short_for_a_while() {
+    let outcome = Child::new("refused::open_without_keys").run();
+    assert_eq!(outcome.expect_success().last(), "42", "{outcome}");
+}
+
+#[test]
+#[ignore = "run by the other, in child processes"]
+fn open_without_keys() {
+    let path = build("tls_gd").path;
+    let mut keys = Vec::new();
+    let mut key = 0;
+    // SAFETY: keys of this test, under which nobody stores anything.
+    while unsafe { libc::pthread_key_create(&raw mut key, None) } == 0 {
+        keys.push(key);
+    }
+    let before = ledger();
+    let error = crate::try_open(&sideload::Loader::new(), &path).expect_err("there is no key left");
+    assert!(matches!(error.kind(), ErrorKind::System { call: "pthread_key_create", .. }), "{error}");
+    assert_eq!(ledger(), before);
+    for key in keys {
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
+    }
+    say(answer(&crate::open(&path)));
+}

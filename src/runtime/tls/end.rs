@@ -10,25 +10,28 @@ use std::ffi::c_void;
 use std::ptr;
 
 /// The pthread key whose destructor frees a thread's blocks; made once, with the first module.
+///
+/// # Errors
+/// The process has as many keys as there can be. It may have fewer later, so that this is not remembered.
 pub(super) fn exit_key() -> Result<libc::pthread_key_t, ErrorKind> {
-    static KEY: Lazy<Result<libc::pthread_key_t, i32>> = Lazy::new();
-    let make = || {
-        let mut key = 0;
-        // SAFETY: the destructor takes what `Thread::current` stores under the key.
-        match unsafe { libc::pthread_key_create(&raw mut key, Some(leave)) } {
-            0 => Ok(key),
-            error => Err(error),
+    static KEY: Lazy<libc::pthread_key_t> = Lazy::new();
+    if let Some(&key) = KEY.get() {
+        return Ok(key);
+    }
+    let mut key = 0;
+    // SAFETY: the destructor takes what `Thread::current` stores under the key.
+    match unsafe { libc::pthread_key_create(&raw mut key, Some(leave)) } {
+        0 => {}
+        error => {
+            let source = std::io::Error::from_raw_os_error(error);
+            return Err(ErrorKind::System { call: "pthread_key_create", size: 0, source });
         }
-    };
+    }
     let unused = |second| {
-        if let Ok(key) = second {
-            // SAFETY: nobody else has seen this key.
-            unsafe { libc::pthread_key_delete(key) };
-        }
+        // SAFETY: nobody else has seen this key.
+        unsafe { libc::pthread_key_delete(second) };
     };
-    let made = KEY.get_or_make(make, unused);
-    let system = |error| std::io::Error::from_raw_os_error(error);
-    made.map_err(|error| ErrorKind::System { call: "pthread_key_create", size: 0, source: system(error) })
+    Ok(*KEY.get_or_make(|| key, unused))
 }
 
 /// Rounds of key destructors that a thread's end has: POSIX asks for 4 at least, and every system has just that.
