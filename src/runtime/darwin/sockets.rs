@@ -1,6 +1,8 @@
 //! Sockets: an address begins with its length and a family of one byte there, levels, options and flags have other numbers
 //! (`<sys/socket.h>`). Errors that are an option's value have the host's numbers, as `errno` has.
 
+mod names;
+
 use super::Pointer;
 use crate::addr::RunAddr;
 use std::ffi::{c_char, c_int, c_void};
@@ -24,7 +26,7 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
         b"_setsockopt" => set_option as Pointer,
         b"_inet_pton" => read_address as Pointer,
         b"_inet_ntop" => write_address as Pointer,
-        _ => return None,
+        _ => return names::entry(name),
     };
     Some(RunAddr(at.expose_provenance() as u64))
 }
