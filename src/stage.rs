@@ -440,7 +440,8 @@ fn make_global(scope: &Scope) {
 
 /// Makes instances of the group's modules and adds them to the registry: from now on other opens find them, and wait
 /// until they are initialised. The handle is made before the claim is given up: from the one to the other, something
-/// keeps the instances from being unloaded.
+/// keeps the instances from being unloaded. Out of line: an instance is made on the stack, where initialisers want room.
+#[inline(never)]
 fn publish(group: &mut Group) -> Result<(Library, Vec<Arc<Instance>>), Error> {
     let modules = std::mem::take(&mut group.plan.modules);
     let images = std::mem::take(&mut group.images);

@@ -345,3 +345,17 @@ fn initialisers_that_wait_for_each_other_are_an_error() {
         assert!(chains.iter().any(|chain| text.ends_with(chain)), "the chain names both: {text}");
     }
 }
+
+/// Threads of C programs often have little: what an open keeps on the stack is not there for initialisers.
+#[test]
+fn a_thread_with_a_small_stack_opens() {
+    const KIB: usize = if cfg!(debug_assertions) { 256 } else { 64 };
+    let open_in = |object: std::path::PathBuf| {
+        // SAFETY: sound libraries, whose initialisers are made to be run.
+        unsafe { Library::open(object) }.map(drop).unwrap_or_else(|error| panic!("{error}"));
+    };
+    for object in ["librsvg-2.so.2".into(), build("everything").path] {
+        let thread = std::thread::Builder::new().stack_size(KIB << 10);
+        thread.spawn(move || open_in(object)).expect("a thread").join().expect("it opens");
+    }
+}

@@ -63,7 +63,8 @@ A row a file, in the order of the paths, four columns with tabs between:
 
 `foreign` is a death in code of the object itself, which the loader had announced and whose address
 it had checked, or of an unwinder in tables so large that only their index was (stage `unwind`);
-`signal` is any other. The last line on standard output counts them:
+`signal` is any other, in what the object has registered with the C library for the end of the process
+(`atexit`), too: of that the loader is not told. The last line on standard output counts them:
   N ok, N error, N signal, N foreign, N timeout
 
 Exit status: 1 if there was a signal or a time-out; errors are what a sweep is there to find.
