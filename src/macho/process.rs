@@ -28,6 +28,10 @@ const INFOS: usize = 192;
 const VERSION: u32 = 15;
 /// Size of `dyld_image_info`.
 const ROW: usize = 24;
+/// Where in it the shared cache is told.
+const CACHE: u64 = 176;
+/// Up to `sharedRegionSize` of `dyld_cache_header` and with it; before that, `mappingOffset` says how long the header is.
+const CACHE_HEADER: usize = 0xf0;
 /// More images than any process has.
 const MOST_IMAGES: u32 = u16::MAX as u32;
 /// Larger ones have no image: the load commands of the largest programs take some tens of kilobytes.
@@ -39,6 +43,8 @@ const LONGEST_PATH: usize = 1 << 12;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     stamp: Stamp,
+    /// Where the shared cache begins, and how long it is.
+    cache: Option<(RunAddr, u64)>,
     /// In dyld's order: the program, then in the order in which they were loaded.
     pub rows: Vec<Row>,
 }
@@ -58,6 +64,7 @@ struct Stamp {
     array: RunAddr,
     count: u32,
     changed: u64,
+    cache: RunAddr,
 }
 
 impl Stamp {
@@ -69,7 +76,8 @@ impl Stamp {
         let bytes = Bytes(&bytes);
         let array = RunAddr(bytes.u64(8)?);
         let count = bytes.u32(4)?.min(MOST_IMAGES);
-        (bytes.u32(0)? >= VERSION && array.0 != 0).then_some(Stamp { array, count, changed: bytes.u64(184)? })
+        let (changed, cache) = (bytes.u64(184)?, RunAddr(bytes.u64(CACHE)?));
+        (bytes.u32(0)? >= VERSION && array.0 != 0).then_some(Stamp { array, count, changed, cache })
     }
 }
 
@@ -83,14 +91,33 @@ impl Listing {
         }
         let word = |row: &[u8; ROW], at| RunAddr(Bytes(row).u64(at).unwrap_or(0));
         let row = |row: &[u8; ROW]| Row { header: word(row, 0), path: word(row, 8) };
-        let listing = Listing { stamp, rows: bytes.as_chunks().0.iter().map(row).collect() };
+        let cache = shared_cache(peek, stamp.cache);
+        let listing = Listing { stamp, cache, rows: bytes.as_chunks().0.iter().map(row).collect() };
         listing.is_current(peek, infos).then_some(listing)
+    }
+
+    /// Whether what is there is a part of the shared cache, which is never unmapped. That an image says so of itself is not
+    /// enough: it may have been taken out of the cache, and be a file again.
+    pub fn is_in_cache(&self, at: RunAddr) -> bool {
+        self.cache.is_some_and(|(start, size)| at.0.wrapping_sub(start.0) < size)
     }
 
     /// Whether dyld has not changed the list since.
     pub fn is_current(&self, peek: &Peek<'_>, infos: RunAddr) -> bool {
         Stamp::read(peek, infos) == Some(self.stamp)
     }
+}
+
+/// The shared cache (`dyld_cache_format.h`): { magic: 16 bytes, mappingOffset: u32, …, sharedRegionSize: u64 at 0xe8 }. `None`
+/// where there is none, or one so old that it does not tell its size.
+fn shared_cache(peek: &Peek<'_>, at: RunAddr) -> Option<(RunAddr, u64)> {
+    let mut bytes = [0; CACHE_HEADER];
+    if at.0 == 0 || !peek(at, &mut bytes) || !bytes.starts_with(b"dyld_v1") {
+        return None;
+    }
+    let bytes = Bytes(&bytes);
+    let tells = bytes.u32(16)? as usize >= CACHE_HEADER;
+    Some((at, bytes.u64(0xe8)?)).filter(|_| tells)
 }
 
 /// The string at `at` without its NUL, as far as it can be read.
@@ -134,7 +161,7 @@ pub struct MappedImage {
     pub header: VmAddr,
     /// What it is.
     pub kind: Kind,
-    /// A part of the shared cache, which nobody ever unmaps.
+    /// Says of itself that it is a part of the shared cache; [`Listing::is_in_cache`] knows.
     pub in_cache: bool,
     /// Whether it takes part where images agree on one definition (`MH_WEAK_DEFINES`, `MH_BINDS_TO_WEAK`).
     pub weak_definitions: bool,

@@ -102,7 +102,7 @@ impl HostImages {
     pub(crate) fn read(peek: &Peek<'_>, infos: RunAddr, previous: Option<&HostImages>) -> Option<HostImages> {
         let listing = Listing::read(peek, infos)?;
         let known = previous.map_or(&[][..], |images| &images.images);
-        let images = listing.rows.iter().filter_map(|row| HostImage::read(peek, row, known));
+        let images = listing.rows.iter().filter_map(|row| HostImage::read(peek, &listing, row, known));
         let mut images: Vec<Arc<HostImage>> = images.collect();
         // As it is in dyld's list.
         images.sort_by_key(|image| !image.is_main);
@@ -187,14 +187,14 @@ fn needs(images: &[Arc<HostImage>]) -> Vec<Vec<Provider>> {
 }
 
 impl HostImage {
-    fn read(peek: &Peek<'_>, row: &Row, known: &[Arc<HostImage>]) -> Option<Arc<HostImage>> {
+    fn read(peek: &Peek<'_>, listing: &Listing, row: &Row, known: &[Arc<HostImage>]) -> Option<Arc<HostImage>> {
         let image = MappedImage::read(peek, row.header)?;
         let path = c_string(peek, row.path);
         let same = known.iter().find(|known| known.image == image && known.path == path);
         if let Some(same) = same {
             return Some(Arc::clone(same));
         }
-        let for_ever = image.in_cache || image.kind == Kind::Program;
+        let for_ever = image.in_cache && listing.is_in_cache(image.at) || image.kind == Kind::Program;
         let mut copies = Vec::new();
         let mut table = |vm: VmRange| -> &'static [u8] {
             let at = vm.start + image.bias();

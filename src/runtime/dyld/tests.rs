@@ -8,6 +8,8 @@ struct Process {
     runs: Vec<&'static [u8]>,
     rows: Vec<[u64; 3]>,
     changed: u64,
+    /// Size of the shared cache, and of its header.
+    cache: (u64, u32),
 }
 
 /// An image, and where it is.
@@ -22,7 +24,7 @@ fn address(bytes: &[u8]) -> u64 {
 
 impl Process {
     fn new() -> Process {
-        Process { runs: Vec::new(), rows: Vec::new(), changed: 1 }
+        Process { runs: Vec::new(), rows: Vec::new(), changed: 1, cache: (u64::MAX, 0x1f8) }
     }
 
     fn keep(&mut self, bytes: Vec<u8>) -> u64 {
@@ -65,7 +67,13 @@ impl Process {
     /// The images, as dyld's list says now.
     fn images(&mut self, previous: Option<&HostImages>) -> HostImages {
         let array = self.keep(self.rows.as_flattened().iter().flat_map(|word| word.to_le_bytes()).collect());
+        let mut cache = vec![0; 0x1f8];
+        cache[..16].copy_from_slice(b"dyld_v1   x86_64");
+        cache[16..20].copy_from_slice(&self.cache.1.to_le_bytes());
+        cache[0xe8..0xf0].copy_from_slice(&self.cache.0.to_le_bytes());
+        let cache = self.keep(cache);
         let mut infos = vec![0; 192];
+        infos[176..184].copy_from_slice(&cache.to_le_bytes());
         infos[..4].copy_from_slice(&17u32.to_le_bytes());
         infos[4..8].copy_from_slice(&(self.rows.len() as u32).to_le_bytes());
         infos[8..16].copy_from_slice(&array.to_le_bytes());
@@ -122,6 +130,21 @@ fn what_dyld_lists_is_found_and_so_are_its_functions() {
             three.exports(|export| names.push(export.name.to_vec()));
             assert!(names.contains(&b"_dep_value".to_vec()), "{style}");
         }
+    }
+}
+
+/// An image that was taken out of the cache still says that it is in it, and may be unmapped.
+#[test]
+fn what_lies_outside_the_cache_is_copied() {
+    // All of memory; a cache without room for an image; and one that does not tell its size.
+    for (cache, borrowed) in [((u64::MAX, 0x1f8), true), ((16, 0x1f8), false), ((u64::MAX, 0xe8), false)] {
+        let mut process = Process::new();
+        process.cache = cache;
+        process.add("dep_base-x64-chained.dylib", "/usr/lib/libbase.dylib", IN_CACHE);
+        let images = process.images(None);
+        let [base] = &images.images[..] else { panic!("{:?}", images.images) };
+        assert_eq!(base._copies.is_empty(), borrowed, "{cache:?}");
+        assert!(base.find(&Query::by_name(b"dep_value")).is_some(), "{cache:?}");
     }
 }
 
