@@ -1,6 +1,7 @@
 //! Files that are about to be loaded, for who decides whether they may be.
 
 use crate::link::{FileStamp, LinkedModule};
+use crate::plan::LoadPlan;
 use crate::plugin;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -31,6 +32,11 @@ impl<'a> Candidate<'a> {
     /// The bytes that will be mapped.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// What loading it will do.
+    pub fn plan(&self) -> &'a LoadPlan {
+        &self.module.plan
     }
 
     /// The name that a plugin states; `None` for what is no plugin, or whose rows cannot be read.

@@ -278,7 +278,7 @@ impl Loader {
     }
 
     pub(crate) fn checks_all_frames(&self) -> bool {
-        self.policy.check_all_frames
+        self.policy.checks_all_frames()
     }
 
     pub(crate) fn patience(&self) -> Patience {
@@ -451,8 +451,8 @@ impl Link {
     fn admit(mut self) -> Result<Group, Error> {
         let mut patience = self.loader.patience();
         loop {
-            for module in &self.linked.plan.modules {
-                let admitted = self.loader.policy.admit(&module.plan);
+            for (module, file) in self.linked.plan.modules.iter().zip(&self.linked.files) {
+                let admitted = self.loader.policy.admit(&module.plan, &file.bytes);
                 admitted.map_err(|kind| kind.at(&module.name, Stage::Admit))?;
             }
             self.vet()?;

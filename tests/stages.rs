@@ -7,7 +7,7 @@
 
 mod support;
 
-use sideload::audit::Policy;
+use sideload::audit::{Policy, Rule};
 use sideload::plan::{EntryArray, EntryForm, LoadPlan, Need, NeedKind};
 use sideload::{Error, ErrorKind, Ledger, Library, Loader, Stage, ledger};
 use std::fs;
@@ -240,7 +240,7 @@ fn controls(situation: Situation, stage: Stage, before: Ledger, now: Ledger) {
 
 fn fail(object: &Path, sabotage: &Sabotage) -> Error {
     let (root, saboteur, edit) = (object.to_owned(), sabotage.object.clone(), sabotage.edit);
-    let loader = Loader::new().max_span(u64::MAX).policy(Policy { refuse_executable_stack: true, ..Policy::default() });
+    let loader = Loader::new().max_span(u64::MAX).policy(Policy::default().refuse(Rule::ExecutableStack));
     let loader = loader.edit_plans(move |name, plan| {
         if Path::new(name) == root {
             plan.needs.push(Need { name: saboteur.as_os_str().as_bytes().to_vec(), kind: NeedKind::Required });

@@ -5,7 +5,7 @@
 mod support;
 
 use sideload::addr::RunAddr;
-use sideload::audit::Policy;
+use sideload::audit::{Policy, Rule};
 use sideload::{Error, Library, Loader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -119,7 +119,7 @@ fn text_relocations_are_applied_where_the_policy_allows() {
     if passes_elsewhere("text_relocations_are_applied_where_the_policy_allows") {
         return;
     }
-    let loader = Loader::new().policy(Policy { allow_text_relocations: true, ..Policy::default() });
+    let loader = Loader::new().policy(Policy::default().allow(Rule::TextRelocations));
     let path = build("textrel").path;
     try_open(&Loader::new(), &path).expect_err("refused by default");
     let library = try_open(&loader, &path).unwrap_or_else(|error| panic!("{error}"));

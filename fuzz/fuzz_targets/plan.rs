@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use sideload::render::Lines;
-use sideload::{ErrorKind, check, plan};
+use sideload::{ErrorKind, audit, check, plan};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(plan) = plan::plan(bytes, "fuzz") else { return };
@@ -18,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(imports <= plan.import_bound(), "{imports} imports, no more than {} expected", plan.import_bound());
     }
     let _ = plan.fixups::<ErrorKind>(bytes, |_| Ok(()));
+    let _ = audit::findings(&plan, bytes);
     // Overlapping names make these as large as the string table times the symbols.
     if bytes.len() < 1 << 15 {
         let _ = (Lines::fixups(&plan, bytes), Lines::imports(&plan, bytes), Lines::exports(&plan, bytes));

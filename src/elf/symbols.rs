@@ -6,6 +6,10 @@
 //! Sources: gABI "Symbol Table" and "Hash Table"; the LSB's "Symbol Versioning"; for `DT_GNU_HASH`, which no standard
 //! describes, binutils' `bfd/elflink.c` and glibc's `elf/dl-lookup.c`.
 
+mod import;
+
+pub use import::ImportRow;
+
 use super::dynamic::Tables;
 pub use super::hash::Filter;
 use super::hash::{GnuHash, SysvHash, gnu_hash, sysv_hash};
@@ -14,9 +18,9 @@ pub use super::versions::{NeededVersion, Versions};
 use super::versions::{Row, Sought};
 use crate::addr::VmAddr;
 use crate::bytes::Bytes;
-use crate::error::{ErrorKind, Place};
+use crate::error::ErrorKind;
 use crate::plan::{Binding, Export, Leads, Near};
-use crate::symbol::{Class, SymbolKind, Version};
+use crate::symbol::{Class, SymbolKind};
 use goblin::elf64::section_header::{SHN_ABS, SHN_UNDEF};
 use goblin::elf64::sym::{
     STB_GLOBAL, STB_GNU_UNIQUE, STB_LOCAL, STB_WEAK, STT_COMMON, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT,
@@ -422,6 +426,12 @@ impl<'a> SymbolTable<'a> {
         hashed.min(self.symbols.len() as u32)
     }
 
+    /// Where the resolvers of its indirect functions are.
+    pub fn resolvers(&self) -> impl Iterator<Item = VmAddr> {
+        let defined = (1..self.count()).filter_map(|index| self.symbol(index)).filter(|symbol| symbol.is_defined());
+        defined.filter(|symbol| symbol.kind() == STT_GNU_IFUNC).map(|symbol| VmAddr(symbol.value))
+    }
+
     /// Calls `each` with every defined, non-local symbol, in table order.
     pub fn exports(&self, mut each: impl FnMut(Export<'a>)) {
         for index in 1..self.count() {
@@ -487,88 +497,6 @@ fn binding(bind: u8) -> Binding {
         STB_WEAK => Binding::Weak,
         STB_GNU_UNIQUE => Binding::Unique,
         _ => Binding::Local,
-    }
-}
-
-/// One import, as its own image describes it.
-#[derive(Clone, Copy, Debug)]
-pub struct ImportRow<'t, 'a> {
-    table: &'t SymbolTable<'a>,
-    index: u32,
-    symbol: Symbol,
-}
-
-impl<'a> ImportRow<'_, 'a> {
-    /// Its name.
-    ///
-    /// # Errors
-    /// The name lies outside the string table.
-    pub fn name(&self) -> Result<&'a [u8], ErrorKind> {
-        let outside = || {
-            let place = Place::Entry(u64::from(self.index));
-            ErrorKind::malformed("DT_SYMTAB: a name lies outside the string table", place)
-        };
-        self.table.strings.c_str(u64::from(self.symbol.name)).ok_or_else(outside)
-    }
-
-    /// Whether it may stay undefined.
-    pub fn weak(&self) -> bool {
-        self.symbol.bind() == STB_WEAK
-    }
-
-    /// The version it asks for.
-    pub fn version(&self) -> Option<Version<'a>> {
-        let (versions, row) = (&self.table.versions, self.version_row()?);
-        Some(Version { name: versions.name(row)?, hash: row.hash, file: versions.file(row) })
-    }
-
-    fn version_row(&self) -> Option<&Row> {
-        let versym = self.table.versym(self.index)?;
-        self.table.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL)
-    }
-
-    /// Whether the image only refers to it.
-    pub fn is_undefined(&self) -> bool {
-        !self.symbol.is_defined()
-    }
-
-    /// What the image takes it for; `None` where it does not say.
-    pub fn kind(&self) -> Option<SymbolKind> {
-        (self.symbol.kind() != STT_NOTYPE).then(|| self.symbol.symbol_kind())
-    }
-
-    /// Its binding.
-    pub fn binding(&self) -> Binding {
-        binding(self.symbol.bind())
-    }
-
-    /// The definition in the image itself, if it has one.
-    pub fn own(&self) -> Option<Found> {
-        let symbol = self.symbol;
-        let valued = symbol.value != 0 || symbol.kind() == STT_TLS || u32::from(symbol.section) == SHN_ABS;
-        (symbol.is_defined() && (valued || symbol.binds_locally())).then(|| symbol.found(self.index))
-    }
-
-    /// Whether that definition is the one to use, whatever comes before it in the scope.
-    pub fn binds_locally(&self) -> bool {
-        self.symbol.binds_locally()
-    }
-
-    /// The lookup that answers it.
-    ///
-    /// # Errors
-    /// As [`ImportRow::name`]; a version index that neither `DT_VERNEED` nor `DT_VERDEF` has.
-    pub fn query(&self, class: Class) -> Result<Query<'a>, ErrorKind> {
-        let name = self.name()?;
-        let version = match self.version_row() {
-            Some(row) => Wanted::Exactly { version: self.table.versions.sought(row), hidden: false },
-            None if self.table.versym(self.index).is_some_and(|versym| versym & VERSION_INDEX > VERSION_GLOBAL) => {
-                let place = Place::Entry(u64::from(self.index));
-                return Err(ErrorKind::malformed("DT_VERSYM: an import has a version that no table defines", place));
-            }
-            None => Wanted::Unversioned,
-        };
-        Ok(Query { name, gnu_hash: gnu_hash(name), version, class })
     }
 }
 

@@ -4,7 +4,7 @@ use crate::cases::{Verdict, same};
 use crate::loaders::Who;
 use crate::support::reserve_static_tls;
 use sideload::Loader;
-use sideload::audit::Policy;
+use sideload::audit::{Policy, Rule};
 use std::ffi::{CStr, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -122,7 +122,7 @@ pub(crate) fn deep_scope(who: Who) -> Verdict {
 
 /// Relocations in code, where the policy allows them.
 pub(crate) fn text_relocations(who: Who) -> Verdict {
-    let allowed = Loader::new().policy(Policy { allow_text_relocations: true, ..Policy::default() });
+    let allowed = Loader::new().policy(Policy::default().allow(Rule::TextRelocations));
     same("answer", who.open_with(&build("textrel").path, &allowed, 0)?.call("answer")?, 42)?;
     let maps = std::fs::read_to_string("/proc/self/maps").map_err(|error| error.to_string())?;
     same("writable and executable", who == Who::Ours && maps.contains("wx"), false)

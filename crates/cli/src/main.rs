@@ -4,8 +4,10 @@
 //! does not resolve or does not open; 2 usage.
 
 mod abi;
+mod audit;
 mod call;
 mod failure;
+mod files;
 mod invoke;
 mod json;
 mod link;
@@ -46,6 +48,7 @@ Examples:
   sideload load 'bundle.zip!/lib/plugin.so' - < plugin.so
   sideload link librsvg-2.so.2 --bindings
   sideload plan /usr/lib/x86_64-linux-gnu/libz.so.1 --fixups
+  sideload audit ./plugins --policy audit.toml
   sideload sweep /usr/lib/x86_64-linux-gnu --tsv result.tsv
   sideload abi diff libfoo.so.1.2 libfoo.so.1.3
   sideload sign libgreeter.so --key release.key
@@ -60,6 +63,7 @@ enum Verb {
     Symbols(symbols::Arguments),
     Plan(plan::Arguments),
     Link(link::Arguments),
+    Audit(audit::Arguments),
     Sweep(sweep::Arguments),
     Abi(abi::Arguments),
     Sign(sign::Arguments),
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Verb::Symbols(arguments) => symbols::run(&arguments),
         Verb::Plan(arguments) => plan::run(&arguments),
         Verb::Link(arguments) => link::run(&arguments),
+        Verb::Audit(arguments) => audit::run(&arguments),
         Verb::Abi(arguments) => abi::run(&arguments),
         Verb::Sign(arguments) => sign::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),

@@ -1,11 +1,11 @@
 //! `sweep`: every shared object of a folder, each opened in a process of its own.
 
 mod child;
-mod files;
 mod opener;
 mod record;
 
 use crate::failure::{Done, Failure, REFUSED};
+use crate::files;
 use crate::json;
 use crate::open::Until;
 use child::{Outcome, Report};

@@ -1,4 +1,4 @@
-//! Which files a sweep opens.
+//! Which files a sweep opens, and an audit reads.
 
 use crate::failure::{Failure, diagnose};
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// All shared objects at or below `paths`, in the order of their names, then whatever `list` names, a path a line.
-pub(super) fn collect(paths: &[PathBuf], list: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn collect(paths: &[PathBuf], list: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         // A link that the user names is meant; links below it would lead to the same files twice, or in circles.
