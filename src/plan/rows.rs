@@ -4,7 +4,7 @@ use super::{Fixup, FixupKind, LoadPlan, Tables};
 use crate::addr::{FileOffset, FileRange, VmAddr};
 use crate::elf;
 use crate::error::ErrorKind;
-use sideload_plugin::abi::{ITEM_PREFIX, NOTE_NAME};
+use sideload_plugin::abi::{ITEM_PREFIX, NOTE_NAME, item_size};
 
 /// The rows of a plugin's items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,10 +21,9 @@ impl ItemRows {
         &self.rows
     }
 
-    /// What the pointer at `at`, in or behind a row, points to.
-    pub fn target(&self, at: VmAddr) -> Option<VmAddr> {
-        let found = self.targets.binary_search_by_key(&at, |(place, _)| *place).ok()?;
-        Some(self.targets[found].1)
+    /// The pointers from `at` on, ascending, and what they point to.
+    pub fn pointers_from(&self, at: VmAddr) -> &[(VmAddr, VmAddr)] {
+        &self.targets[self.targets.partition_point(|(place, _)| *place < at)..]
     }
 }
 
@@ -66,12 +65,15 @@ impl LoadPlan {
             }
         })?;
         rows.sort_unstable();
-        let mut targets = Vec::new();
-        if let Some(&first) = rows.first() {
+        let mut targets = Vec::with_capacity(rows.len() * 8);
+        if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
+            let size = self.bytes_from(bytes, last).map_or(0, |row| item_size(row) as u64);
+            let size = size.saturating_add(last.0 - first.0);
             self.fixups(bytes, |Fixup { place, kind }| {
-                match kind {
-                    FixupKind::Rebase { target } if place >= first => targets.push((place, target)),
-                    _ => {}
+                if let FixupKind::Rebase { target } = kind
+                    && place.0.checked_sub(first.0).is_some_and(|at| at < size)
+                {
+                    targets.push((place, target));
                 }
                 Ok::<(), ErrorKind>(())
             })?;

@@ -4,7 +4,7 @@ use crate::addr::VmAddr;
 use crate::error::{ErrorKind, Place};
 use crate::plan::LoadPlan;
 use sideload_plugin::abi::{
-    ExportRow, InitRow, ItemRow, Malformed, RowNote, note_type, read_build, read_identity, read_item, read_note,
+    Blocks, ExportRow, InitRow, ItemRow, Malformed, RowNote, note_type, read_build, read_identity, read_note,
 };
 
 /// The rows of one plugin.
@@ -26,11 +26,18 @@ impl Manifest {
             reading.note(kind, desc).map_err(|malformed| ErrorKind::malformed(malformed.0, Place::File(at)))
         })?;
         let items = plan.item_rows(bytes)?;
+        let mut blocks = Blocks::default();
+        reading.manifest.exports.reserve(items.rows().len());
         for &row in items.rows() {
-            let wrong = |malformed: Malformed| ErrorKind::malformed(malformed.0, Place::Vm(row));
             let content = plan.bytes_from(bytes, row).unwrap_or_default();
-            let item =
-                read_item(content, |at| plan.bytes_from(bytes, items.target(VmAddr(row.0.checked_add(at as u64)?))?));
+            // All words from the first pointer on are pointers.
+            let pointers = items.pointers_from(row);
+            let target = |which: usize, at: usize| {
+                let (place, target) = pointers.get(which)?;
+                (place.0.checked_sub(row.0)? == at as u64).then_some(target.0)
+            };
+            let item = blocks.item(content, target, |at| plan.bytes_from(bytes, VmAddr(at)));
+            let wrong = |malformed: Malformed| ErrorKind::malformed(malformed.0, Place::Vm(row));
             item.and_then(|item| reading.item(item)).map_err(wrong)?;
         }
         let Reading { is_plugin: true, mut manifest, .. } = reading else { return Ok(None) };

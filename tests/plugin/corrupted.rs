@@ -49,8 +49,8 @@ fn pieces(bytes: &[u8]) -> Vec<Piece> {
         let at = place(row);
         let size = 16 + 8 * (2 + number(at + 8));
         pieces.push(Piece { range: at..at + size, sum: None });
-        for pointer in (16..size as u64).step_by(8) {
-            let block = place(items.target(VmAddr(row.0 + pointer)).expect("it points somewhere"));
+        for &(_, target) in &items.pointers_from(row)[..(size - 16) / 8] {
+            let block = place(target);
             let sum: Sum = |block, _| abi::sum(&block[8..]);
             pieces.push(Piece { range: block..block + 8 + number(block + 4), sum: Some((block, sum)) });
         }

@@ -4,7 +4,7 @@
 extern crate sideload_plugin as sideload;
 
 use sideload::abi::{Api, Described, Description, Exported, LinkedItem, Lookup, Stable, Tier, Type, Typed, decode};
-use sideload::abi::{Block, ExportRow, Item, linked_item, read_item};
+use sideload::abi::{Block, Blocks, ExportRow, Item, linked_item};
 use std::sync::atomic::AtomicU32;
 
 #[derive(sideload::Stable)]
@@ -295,10 +295,10 @@ fn memory<const N: usize>(item: &'static Item<N>) -> (Vec<u8>, Vec<(usize, &'sta
 fn a_row_is_read_back_and_no_byte_of_it_can_change() {
     let (row, blocks) = memory(&__sideload_row_view);
     let read = |row: &[u8], blocks: &[(usize, &[u8])]| {
-        let found = read_item(row, |at| {
-            let pointer = usize::from_le_bytes(*row.get(at..)?.first_chunk()?);
-            blocks.iter().find(|(start, _)| *start == pointer).map(|(_, bytes)| *bytes)
-        });
+        let target = |_, at| Some(usize::from_le_bytes(*row.get(at..)?.first_chunk()?) as u64);
+        let memory = |at| blocks.iter().find(|(start, _)| *start as u64 == at).map(|(_, bytes)| *bytes);
+        let mut read = Blocks::default();
+        let found = read.item(row, target, memory);
         found.map(|item| (item.flags, item.identity.to_vec(), item.build.to_vec(), item.export))
     };
     let sound = read(&row, &blocks).expect("as it was written");

@@ -108,104 +108,178 @@ pub struct ItemRow<'a> {
     pub export: ExportRow,
 }
 
-/// Reads the row that `bytes` begin with. `follow` gives the bytes that the pointer at an offset in it points to, up to the
-/// end of what can be read there.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn read_item<'a>(
-    bytes: &[u8],
-    mut follow: impl FnMut(usize) -> Option<&'a [u8]>,
-) -> Result<ItemRow<'a>, Malformed> {
-    let unknown = Malformed("plugin row: an item row with unknown content");
-    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(unknown.clone())?;
-    let (size, rest) = rest.split_first_chunk::<4>().ok_or(unknown.clone())?;
-    let &[format, flags, word, 0] = rest.first_chunk().ok_or(unknown.clone())? else {
-        return Err(unknown);
-    };
-    if magic != MAGIC || !matches!(word, 4 | 8) {
-        return Err(unknown);
+/// How many bytes the row takes that `bytes` begin with, by what it says of itself.
+pub fn item_size(bytes: &[u8]) -> usize {
+    let (magic, rest) = bytes.split_first_chunk::<8>().unwrap_or((MAGIC, &[]));
+    match rest.split_first_chunk::<4>() {
+        Some((size, [_, _, word, ..])) if magic == MAGIC => POINTERS
+            .saturating_add((u32::from_le_bytes(*size) as usize).saturating_add(2).saturating_mul((*word).into())),
+        _ => 0,
     }
-    if format != FORMAT {
-        return Err(Malformed("plugin row: of a format that this version does not read"));
+}
+
+/// What rows of one file point to, as far as it was read: many of them point to the same.
+#[derive(Debug)]
+pub struct Blocks<'a> {
+    build: Option<(u64, &'a [u8])>,
+    /// Descriptions, by the lower bits of where they are.
+    parts: [Option<(u64, &'a [u8])>; Blocks::KEPT],
+    description: Vec<u8>,
+}
+
+impl Default for Blocks<'_> {
+    fn default() -> Self {
+        Blocks { build: None, parts: [None; Blocks::KEPT], description: Vec::with_capacity(256) }
     }
-    let (word, size) = (usize::from(word), u32::from_le_bytes(*size) as usize);
-    // Also keeps what is read below from being more than there is.
-    if (bytes.len() - POINTERS) / word < size.saturating_add(2) {
-        return Err(Malformed("plugin row: an item row cut off"));
+}
+
+/// The name of a calling convention is shorter.
+const LONGEST_ABI: usize = 16;
+/// No more than the description of a function takes up to its first argument: see [`Writer::function`].
+const FUNCTION: usize = 5 + LONGEST_ABI + 1 + 5;
+const NOWHERE: Malformed = Malformed("plugin row: an item row that points nowhere");
+const WRONG_SUM: Malformed = Malformed("plugin row: what it points to has a wrong sum");
+const NO_DESCRIPTION: Malformed = Malformed("plugin row: a description that cannot be read");
+const CUT_OFF: Malformed = Malformed("plugin row: an item row cut off");
+const UNKNOWN: Malformed = Malformed("plugin row: an item row with unknown content");
+
+impl<'a> Blocks<'a> {
+    const KEPT: usize = 64;
+
+    /// Reads the row that `bytes` begin with. `target` says where the pointer of that number points to, and `memory` what is
+    /// there, up to the end of what can be read.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn item(
+        &mut self,
+        bytes: &[u8],
+        target: impl Fn(usize, usize) -> Option<u64>,
+        memory: impl Fn(u64) -> Option<&'a [u8]>,
+    ) -> Result<ItemRow<'a>, Malformed> {
+        let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(UNKNOWN)?;
+        let (size, rest) = rest.split_first_chunk::<4>().ok_or(UNKNOWN)?;
+        let &[format, flags, word, 0] = rest.first_chunk().ok_or(UNKNOWN)? else { return Err(UNKNOWN) };
+        if magic != MAGIC || !matches!(word, 4 | 8) {
+            return Err(UNKNOWN);
+        }
+        if format != FORMAT {
+            return Err(Malformed("plugin row: of a format that this version does not read"));
+        }
+        let (word, size) = (usize::from(word), u32::from_le_bytes(*size) as usize);
+        // Also keeps what is read below from being more than there is.
+        if (bytes.len() - POINTERS) / word < size.saturating_add(2) {
+            return Err(CUT_OFF);
+        }
+        let target = |at: usize| target(at, POINTERS + at * word).ok_or(NOWHERE);
+        let block = |at: u64| read(memory(at).ok_or(NOWHERE)?).ok_or(WRONG_SUM);
+        let head = block(target(0)?)?;
+        let build = kept(&mut self.build, target(1)?, block)?;
+        let parts = (2..size + 2).map(|at| {
+            let at = target(at)?;
+            // Words apart.
+            let place = &mut self.parts[(at / 8) as usize % Blocks::KEPT];
+            kept(place, at, |at| block(at).and_then(described))
+        });
+        let (export, identity) = item(head, size, parts, &mut self.description)?;
+        Ok(ItemRow { flags, identity, build, export })
     }
-    let mut block = |at| {
-        let bytes = follow(POINTERS + at * word).ok_or(Malformed("plugin row: an item row that points nowhere"))?;
-        read(bytes).ok_or(Malformed("plugin row: what it points to has a wrong sum"))
-    };
-    let (head, build) = (block(0)?, block(1)?);
-    let parts = (2..size + 2).map(block).collect::<Result<Vec<_>, _>>()?;
-    let (export, identity) = item(head, &parts)?;
-    Ok(ItemRow { flags, identity, build, export })
+}
+
+/// What was read at `at`, if that was the last, or else what is read now.
+fn kept<'a>(
+    last: &mut Option<(u64, &'a [u8])>,
+    at: u64,
+    read: impl FnOnce(u64) -> Result<&'a [u8], Malformed>,
+) -> Result<&'a [u8], Malformed> {
+    match last {
+        Some((place, block)) if *place == at => Ok(block),
+        _ => Ok(last.insert((at, read(at)?)).1),
+    }
+}
+
+/// A block that is a part.
+fn described(block: &[u8]) -> Result<&[u8], Malformed> {
+    Description::is_part(block).then_some(block).ok_or(NO_DESCRIPTION)
 }
 
 /// The row of an item that is linked in.
 ///
 /// # Errors
-/// As [`read_item`].
+/// As [`Blocks::item`].
 pub fn linked_item(head: Block, parts: &[Block]) -> Result<ExportRow, Malformed> {
-    let block = |of: Block| read(of.bytes()).ok_or(Malformed("plugin row: what it points to has a wrong sum"));
-    let parts = parts.iter().map(|part| block(*part)).collect::<Result<Vec<_>, _>>()?;
-    item(block(head)?, &parts).map(|(export, _)| export)
+    let block = |of: Block| read(of.bytes()).ok_or(WRONG_SUM);
+    let described = parts.iter().map(|part| block(*part).and_then(described));
+    item(block(head)?, parts.len(), described, &mut Vec::new()).map(|(export, _)| export)
 }
 
-/// An item, and the identity behind it.
-fn item<'a>(head: &'a [u8], parts: &[&[u8]]) -> Result<(ExportRow, &'a [u8]), Malformed> {
-    let mut reader = Reader { bytes: head };
-    let read = read_head(&mut reader, parts).ok_or(Malformed("plugin row: an item row cut off"))?;
-    let (is_function, name, symbol, description) = read;
-    let fingerprint = hash_of(&description);
-    let of = Description::new(&description).ok_or(Malformed("plugin row: a description that cannot be read"))?;
-    Ok((ExportRow { is_function, name, symbol, fingerprint, of }, reader.bytes))
-}
-
-fn read_head(head: &mut Reader<'_>, parts: &[&[u8]]) -> Option<(bool, String, String, Vec<u8>)> {
-    let is_function = match ExportKind::from_byte(head.byte()?)? {
+/// An item of so many parts, and the identity behind its head.
+fn item<'a, 'b>(
+    head: &'a [u8],
+    size: usize,
+    mut parts: impl Iterator<Item = Result<&'b [u8], Malformed>>,
+    description: &mut Vec<u8>,
+) -> Result<(ExportRow, &'a [u8]), Malformed> {
+    let mut head = Reader { bytes: head };
+    let (kind, name, symbol, abi, is_unsafe) = begin(&mut head).ok_or(CUT_OFF)?;
+    let is_function = match kind {
         ExportKind::Function => true,
         ExportKind::Static => false,
-        ExportKind::Signature => return None,
+        ExportKind::Signature => return Err(UNKNOWN),
     };
-    let (name, symbol, abi, is_unsafe) = (head.text()?, head.text()?, head.borrowed()?, head.byte()? != 0);
-    let mut bounds = head.list(Reader::raw)?.into_iter();
-    if bounds.len() != parts.len() {
-        return None;
+    if size == 0 || (!is_function && size != 1) || head.number() != Some(size as u128) {
+        return Err(CUT_OFF);
     }
-    let mut description = Vec::with_capacity(256);
+    description.clear();
+    let mut tier = if abi == "Rust" { Tier::Build } else { Tier::Stable };
     if is_function {
-        let stable = abi != "Rust" && parts.iter().all(|part| part.get(1) == Some(&(Tier::Stable as u8)));
-        let tier = if stable { Tier::Stable } else { Tier::Build };
-        let (_, arguments) = parts.split_last()?;
-        Writer::into(&mut description, |out| out.function(tier, abi, is_unsafe, arguments.len()));
+        let mut start = [0; FUNCTION];
+        let mut out = Writer::over(&mut start);
+        out.function(tier, abi, is_unsafe, size - 1);
+        let length = out.length;
+        description.extend_from_slice(&start[..length]);
     }
-    parts.iter().zip(&mut bounds).try_for_each(|(part, lifetimes)| put(&mut description, part, lifetimes))?;
-    Some((is_function, name, symbol, description))
+    for _ in 0..size {
+        let (part, lifetimes) = (parts.next().ok_or(CUT_OFF)??, head.raw().ok_or(CUT_OFF)?);
+        if part.get(1) != Some(&(Tier::Stable as u8)) {
+            tier = Tier::Build;
+        }
+        put(description, part, lifetimes).ok_or(NO_DESCRIPTION)?;
+    }
+    if let (true, Some(place)) = (is_function, description.get_mut(1)) {
+        *place = tier as u8;
+    }
+    let (fingerprint, of) = (hash_of(description), Description::of_parts(description));
+    Ok((ExportRow { is_function, name: name.to_owned(), symbol: symbol.to_owned(), fingerprint, of }, head.bytes))
+}
+
+/// What a head begins with: kind, name, symbol, calling convention, and whether it is unsafe.
+fn begin<'a>(head: &mut Reader<'a>) -> Option<(ExportKind, &'a str, &'a str, &'a str, bool)> {
+    let kind = ExportKind::from_byte(head.byte()?)?;
+    let (name, symbol, abi) = (head.borrowed()?, head.borrowed()?, head.borrowed()?);
+    (abi.len() < LONGEST_ABI).then_some(())?;
+    Some((kind, name, symbol, abi, head.byte()? != 0))
 }
 
 /// A part with the lifetimes that it names; its own description has them static.
 fn put(description: &mut Vec<u8>, part: &[u8], lifetimes: &[u8]) -> Option<()> {
-    /// Tag, tier, size and alignment, whether it is mutable.
+    /// Behind tag, tier, size, alignment, and whether it is mutable.
     const LIFETIME: usize = 5;
+    let start = description.len();
     match (part, lifetimes) {
-        (_, []) => {}
+        (_, []) => description.extend_from_slice(part),
         // The lifetime of a reference is its own, if it is the only one.
         ([Shape::REFERENCE, ..], [lifetime]) if part.get(LIFETIME) == Some(&STATIC) => {
-            description.extend_from_slice(&part[..LIFETIME]);
-            description.push(*lifetime);
-            description.extend_from_slice(&part[LIFETIME + 1..]);
-            return Some(());
+            description.extend_from_slice(part);
+            description[start + LIFETIME] = *lifetime;
         }
         _ => {
             let tier = *part.get(1)?;
             let mut reader = Reader { bytes: part.get(2..)? };
             let (size, align) = (reader.number()?, reader.number()?);
             Writer::into(description, |out| out.bound(tier, size, align, lifetimes));
+            description.extend_from_slice(part);
         }
     }
-    description.extend_from_slice(part);
     Some(())
 }

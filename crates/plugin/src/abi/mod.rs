@@ -26,7 +26,8 @@ pub use build::{BUILD, DEBUG_ASSERTIONS, Identity, PANIC, Row};
 pub use functions::{Api, Exported, Lookup};
 pub use init::{Host, InitCall, InitFunction, InitStatus, Outcome, Report, item_fingerprint, run_init};
 pub use item::{
-    ITEM_PREFIX, Item, Item1, Item2, Item3, Item4, Item5, Item6, Item7, Item8, Item9, ItemRow, linked_item, read_item,
+    Blocks, ITEM_PREFIX, Item, Item1, Item2, Item3, Item4, Item5, Item6, Item7, Item8, Item9, ItemRow, item_size,
+    linked_item,
 };
 pub use linked::{Linked, LinkedItem, LinkedPlugin};
 pub use note::{ExportKind, FORMAT, Init, NOTE_NAME, Note, Notes, SEPARATOR, checksum, note_type};

@@ -274,6 +274,17 @@ impl Description {
         reader.bytes.is_empty().then(|| Description { bytes: bytes.into() })
     }
 
+    /// Whether `bytes` are a description that may stand in that of a function, behind the lifetimes that it names.
+    pub(super) fn is_part(bytes: &[u8]) -> bool {
+        let mut reader = Reader { bytes };
+        reader.pass(2).is_some() && reader.bytes.is_empty()
+    }
+
+    /// One that was put together from parts.
+    pub(super) fn of_parts(bytes: &[u8]) -> Description {
+        Description { bytes: bytes.into() }
+    }
+
     /// The description of a type.
     pub fn of(described: &Described) -> Description {
         Description { bytes: described.encode().into() }
