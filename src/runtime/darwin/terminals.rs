@@ -292,6 +292,9 @@ mod tests {
             assert_eq!(control(other, 0x8008_7467, new.as_mut_ptr().cast()), 0);
             assert_eq!((control(one, 0x4008_7468, size.as_mut_ptr().cast()), size), (0, new));
             assert_eq!(libc::write(one, c"abc\n".as_ptr().cast(), 4), 4);
+            // A worker of the kernel's passes it on.
+            let mut ready = libc::pollfd { fd: other, events: libc::POLLIN, revents: 0 };
+            assert_eq!(libc::poll(&raw mut ready, 1, 10_000), 1);
             assert_eq!((control(other, 0x4004_667f, (&raw mut waiting).cast()), waiting), (0, 4));
             assert_eq!(
                 (control(other, 0x5413, null_mut()), std::io::Error::last_os_error().raw_os_error()),
