@@ -125,8 +125,8 @@ pub(crate) unsafe fn unmap_memory(start: *mut u8, size: usize) {
 
 /// Whether the kernel can read the byte at `at`: it is asked for the name of a folder to open there, which is none.
 ///
-/// It reads the name before it looks for a free descriptor (`do_sys_openat2` in Linux), so that the answer is the same
-/// when there is none. A sandbox that forbids the call does not answer: then better not.
+/// Linux reads the name before it looks for a free descriptor (`do_sys_openat2`), so that the answer is the same when there
+/// is none; others look for the descriptor first, and then have not looked at the byte. A sandbox that forbids the call does not answer: then better not.
 pub(crate) fn can_read(at: u64) -> bool {
     const NO_FOLDER: libc::c_int = -1;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
@@ -137,8 +137,10 @@ pub(crate) fn can_read(at: u64) -> bool {
         unsafe { libc::close(opened) };
         return true;
     }
-    let answers = [libc::EBADF, libc::ENOENT, libc::ENOTDIR, libc::ENAMETOOLONG, libc::EMFILE, libc::ENFILE];
-    io::Error::last_os_error().raw_os_error().is_some_and(|errno| answers.contains(&errno))
+    let named = [libc::EBADF, libc::ENOENT, libc::ENOTDIR, libc::ENAMETOOLONG];
+    let without_descriptor = [libc::EMFILE, libc::ENFILE];
+    let answers = |errno| named.contains(&errno) || cfg!(target_os = "linux") && without_descriptor.contains(&errno);
+    io::Error::last_os_error().raw_os_error().is_some_and(answers)
 }
 
 /// Reads from a file at an offset, as much as there is.
@@ -310,7 +312,7 @@ fn raw(prot: Prot) -> libc::c_int {
     flag(prot.read, libc::PROT_READ) | flag(prot.write, libc::PROT_WRITE) | flag(prot.execute, libc::PROT_EXEC)
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
