@@ -5,7 +5,6 @@
 //! it again as one of its own, with the same message. The other way round there is no such help: a callback of the
 //! host that panics must catch that itself.
 
-use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -41,23 +40,6 @@ pub fn guard<R>(function: impl FnOnce() -> R) -> R {
     }
 }
 
-/// A call that is under way: what is called and with what, and what it returned.
-#[repr(C)]
-struct Frame<Function, Arguments, Result> {
-    function: Function,
-    arguments: ManuallyDrop<Arguments>,
-    result: MaybeUninit<Result>,
-}
-
-/// The same for all functions, so that it is compiled once: calls `call` with the frame.
-///
-/// # Safety
-/// `call` may be called with `frame`.
-unsafe fn guarded(call: unsafe fn(*mut ()), frame: *mut ()) {
-    // SAFETY: the caller's promise is the same.
-    guard(move || unsafe { call(frame) });
-}
-
 macro_rules! guards {
     ($($name:ident($($argument:ident)*);)*) => {$(
         /// Runs an exported function with as many arguments: compiled once for each signature, where
@@ -68,23 +50,7 @@ macro_rules! guards {
             function: fn($($argument),*) -> Result,
             $($argument: $argument),*
         ) -> Result {
-            /// # Safety
-            /// `frame` is one, whose arguments are taken out.
-            unsafe fn call<$($argument,)* Result>(frame: *mut ()) {
-                type Of<$($argument,)* Result> = Frame<fn($($argument),*) -> Result, ($($argument,)*), Result>;
-                // SAFETY: the caller's promise.
-                let frame = unsafe { &mut *frame.cast::<Of<$($argument,)* Result>>() };
-                // SAFETY: nobody else takes them.
-                let ($($argument,)*) = unsafe { ManuallyDrop::take(&mut frame.arguments) };
-                frame.result.write((frame.function)($($argument),*));
-            }
-            let arguments = ManuallyDrop::new(($($argument,)*));
-            let mut frame = Frame { function, arguments, result: MaybeUninit::uninit() };
-            // SAFETY: a frame of these very types, which is called once; if that returns, it has a result.
-            unsafe {
-                guarded(call::<$($argument,)* Result>, (&raw mut frame).cast());
-                frame.result.assume_init()
-            }
+            guard(move || function($($argument),*))
         }
     )*};
 }
