@@ -18,7 +18,8 @@ pub(crate) struct Lazy<T>(OnceLock<T>);
 
 static PUTTING: Mutex<()> = Mutex::new(());
 
-/// Keeps every [`Lazy`] as it is: all of them are made or not begun. Nobody takes another lock while holding this one.
+/// Keeps every [`Lazy`] as it is: all of them are made or not begun. Nobody takes another lock of ours while holding this
+/// one.
 pub(crate) fn putting() -> MutexGuard<'static, ()> {
     lock(&PUTTING)
 }

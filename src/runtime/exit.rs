@@ -18,7 +18,7 @@ use super::host::{HostImage, HostImages, images};
 use crate::plan::Query;
 use crate::platform::is_first_thread;
 use crate::symbol::SymbolKind;
-use crate::sync::Lazy;
+use crate::sync::{Lazy, putting};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
@@ -114,6 +114,15 @@ fn exits(images: &HostImages) -> Vec<Range<u64>> {
     images.images.iter().filter(|image| image.global).filter_map(range).collect()
 }
 
+/// Has `handler` called at exit. That there is no room for it is all that can go wrong: then finalisers do not run, or an
+/// open by a late destructor is not refused.
+fn at_exit(handler: extern "C" fn()) {
+    // A fork waits for this: the C library's own lock would stay taken in the child.
+    let _turn = putting();
+    // SAFETY: the handler is one of ours, which may run whenever the process exits.
+    unsafe { libc::atexit(handler) };
+}
+
 /// Sees to it that finalisers run at exit. To be called at the first open: handlers run in reverse, so those that objects
 /// which were opened register still run before it. Called twice, the second handler finds nothing left to do.
 pub(crate) fn arm_finalizers() {
@@ -122,17 +131,13 @@ pub(crate) fn arm_finalizers() {
         // SAFETY: the process is exiting, and the handlers that the images registered have run.
         unsafe { crate::unload::finalize_all() };
     }
-    // SAFETY: the handler runs what is to run at exit. That there is no room for it is all that can go wrong: then
-    // finalisers do not run.
-    unsafe { libc::atexit(finalize) };
+    at_exit(finalize);
 }
 
 /// Sees to it that [`exiting`] tells, where destructors of thread-locals do not. To be called whenever initialisers have
 /// run: this handler then comes before the destructors that those registered.
 pub(crate) fn arm_exit_flag() {
     if cfg!(not(target_env = "gnu")) {
-        // SAFETY: the handler only stores to an atomic. That there is no room for it is all that can go wrong: then an
-        // open by such a destructor is not refused.
-        unsafe { libc::atexit(begin_to_exit) };
+        at_exit(begin_to_exit);
     }
 }

@@ -28,6 +28,16 @@ struct Terminal {
     speeds: [u64; 2],
 }
 
+// The crate `libc` asks for these by a version of glibc's, which a static one has not.
+unsafe extern "C" {
+    fn cfgetispeed(of: *const libc::termios) -> libc::speed_t;
+    fn cfgetospeed(of: *const libc::termios) -> libc::speed_t;
+    fn cfsetispeed(of: *mut libc::termios, speed: libc::speed_t) -> c_int;
+    fn cfsetospeed(of: *mut libc::termios, speed: libc::speed_t) -> c_int;
+    fn tcgetattr(file: c_int, to: *mut libc::termios) -> c_int;
+    fn tcsetattr(file: c_int, when: c_int, from: *const libc::termios) -> c_int;
+}
+
 type Bits = [(u64, libc::tcflag_t)];
 
 const INPUT: &Bits = &[
@@ -137,7 +147,7 @@ fn modes(host: &mut libc::termios) -> [&mut libc::tcflag_t; 4] {
 
 fn from_host(host: &mut libc::termios) -> Terminal {
     // SAFETY: a terminal's settings.
-    let speeds = unsafe { [libc::cfgetispeed(host), libc::cfgetospeed(host)] };
+    let speeds = unsafe { [cfgetispeed(host), cfgetospeed(host)] };
     let mut own = Terminal { modes: [0; 4], characters: [NONE; 20], speeds: [0; 2] };
     for ((own, host), table) in own.modes.iter_mut().zip(modes(host)).zip(MODES) {
         *own = table.iter().filter(|(_, bits)| *host & bits == *bits).fold(0, |all, (own, _)| all | own);
@@ -165,8 +175,8 @@ fn to_host(own: &Terminal, host: &mut libc::termios) -> Option<()> {
     let [input, output] = own.speeds.map(speed);
     // SAFETY: a terminal's settings, and speeds.
     unsafe {
-        libc::cfsetispeed(host, input?);
-        libc::cfsetospeed(host, output?);
+        cfsetispeed(host, input?);
+        cfsetospeed(host, output?);
     }
     Some(())
 }
@@ -177,7 +187,7 @@ fn settings(file: c_int) -> Option<libc::termios> {
     // SAFETY: numbers only.
     let mut host: libc::termios = unsafe { std::mem::zeroed() };
     // SAFETY: room for settings.
-    (unsafe { libc::tcgetattr(file, &raw mut host) } == 0).then_some(host)
+    (unsafe { tcgetattr(file, &raw mut host) } == 0).then_some(host)
 }
 
 /// `tcgetattr`
@@ -209,7 +219,7 @@ unsafe extern "C" fn set(file: c_int, when: c_int, own: *const Terminal) -> c_in
         host.c_cflag = before;
     }
     // SAFETY: settings.
-    unsafe { libc::tcsetattr(file, when & !SOFT, &raw const host) }
+    unsafe { tcsetattr(file, when & !SOFT, &raw const host) }
 }
 
 /// `ioctl`: whatever is not in the table is refused as what the file does not know. What these pass is the same: a number, or
@@ -275,7 +285,7 @@ mod tests {
             assert_eq!(host.c_lflag & (libc::ICANON | libc::ECHO | libc::ISIG), libc::ISIG);
             assert_eq!([libc::VMIN, libc::VTIME, libc::VINTR].map(|at| host.c_cc[at]), [0, 7, HOST_NONE]);
             let mut again = own;
-            assert_eq!((get(other, &raw mut again), again, libc::cfgetospeed(&raw const host)), (0, own, libc::B9600));
+            assert_eq!((get(other, &raw mut again), again, cfgetospeed(&raw const host)), (0, own, libc::B9600));
             own.speeds = [12_345; 2];
             assert_eq!((set(other, 0, &raw const own), get(-1, &raw mut own)), (-1, -1));
             let _ = [one, other].map(|file| libc::close(file));
