@@ -4,6 +4,7 @@ use super::{Fixup, FixupKind, LoadPlan, Tables};
 use crate::addr::{FileOffset, FileRange, VmAddr};
 use crate::elf;
 use crate::error::ErrorKind;
+use crate::room;
 use sideload_plugin::abi::{ITEM_PREFIX, NOTE_NAME, item_size};
 
 /// The rows of a plugin's items.
@@ -58,14 +59,15 @@ impl LoadPlan {
     /// # Errors
     /// As [`LoadPlan::symbols`] and [`LoadPlan::fixups`].
     pub fn item_rows(&self, bytes: &[u8]) -> Result<ItemRows, ErrorKind> {
-        let mut rows = Vec::new();
+        let (mut rows, mut room) = (Vec::new(), Ok(()));
         self.symbols(bytes)?.exports(|export| {
-            if export.name.starts_with(ITEM_PREFIX.as_bytes()) {
-                rows.push(export.vm);
+            if room.is_ok() && export.name.starts_with(ITEM_PREFIX.as_bytes()) {
+                room = room::push(&mut rows, export.vm);
             }
         })?;
+        room?;
         rows.sort_unstable();
-        let mut targets = Vec::with_capacity(rows.len() * 8);
+        let mut targets = Vec::new();
         if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
             let size = self.bytes_from(bytes, last).map_or(0, |row| item_size(row) as u64);
             let size = size.saturating_add(last.0 - first.0);
@@ -73,9 +75,9 @@ impl LoadPlan {
                 if let FixupKind::Rebase { target } = kind
                     && place.0.checked_sub(first.0).is_some_and(|at| at < size)
                 {
-                    targets.push((place, target));
+                    return room::push(&mut targets, (place, target));
                 }
-                Ok::<(), ErrorKind>(())
+                Ok(())
             })?;
         }
         // Most linkers sort them.

@@ -3,6 +3,7 @@
 use crate::addr::VmAddr;
 use crate::error::{ErrorKind, Place};
 use crate::plan::LoadPlan;
+use crate::room;
 use sideload_plugin::abi::{
     Blocks, ExportRow, InitRow, ItemRow, Malformed, RowNote, note_type, read_build, read_identity, read_note,
 };
@@ -27,7 +28,7 @@ impl Manifest {
         })?;
         let items = plan.item_rows(bytes)?;
         let mut blocks = Blocks::default();
-        reading.manifest.exports.reserve(items.rows().len());
+        room::reserve(&mut reading.manifest.exports, items.rows().len())?;
         for &row in items.rows() {
             let content = plan.bytes_from(bytes, row).unwrap_or_default();
             // All words from the first pointer on are pointers.
