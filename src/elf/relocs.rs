@@ -49,6 +49,7 @@ fn rela<E: From<ErrorKind>>(
     visitor: &mut impl Visitor<E>,
 ) -> Result<(), E> {
     let mut entries = table.as_chunks::<24>().0;
+    let mut has_windows = true;
     while let Some((entry, mut rest)) = entries.split_first() {
         let relocation = decode(entry);
         let place = relocation.place;
@@ -57,13 +58,17 @@ fn rela<E: From<ErrorKind>>(
                 let import = Some(ImportId { symbol: relocation.symbol, class });
                 visitor.fixup(Fixup { place, kind: FixupKind::Bind { import, addend: relocation.addend, form } })?;
             }
-            Usual::Relative => match store_relatives(plan, entries, visitor) {
-                0 => {
-                    let target = VmAddr(relocation.addend as u64);
-                    take(visitor, Fixup { place, kind: FixupKind::Rebase { target } })?;
+            Usual::Relative => {
+                let stored = if has_windows { store_relatives(plan, entries, visitor) } else { Some(0) };
+                has_windows &= stored.is_some();
+                match stored {
+                    None | Some(0) => {
+                        let target = VmAddr(relocation.addend as u64);
+                        take(visitor, Fixup { place, kind: FixupKind::Rebase { target } })?;
+                    }
+                    Some(stored) => rest = &entries[stored..],
                 }
-                stored => rest = &entries[stored..],
-            },
+            }
             _ => take(visitor, lower(plan, tables, file, &relocation)?)?,
         }
         entries = rest;
@@ -78,22 +83,22 @@ fn take<E>(visitor: &mut impl Visitor<E>, fixup: Fixup) -> Result<(), E> {
 }
 
 /// Stores the first entries in a window on the region of the first one's place, up to the first that is not relative or
-/// lies elsewhere, and says how many there were.
+/// lies elsewhere, and says how many there were. `None` if the visitor has no window there: most have none at all.
 #[inline(never)] // with what is around it, there are not registers enough
-fn store_relatives<E>(plan: &LoadPlan, entries: &[[u8; 24]], visitor: &mut impl Visitor<E>) -> usize {
+fn store_relatives<E>(plan: &LoadPlan, entries: &[[u8; 24]], visitor: &mut impl Visitor<E>) -> Option<usize> {
     let relative = machine::relative(plan.machine);
-    let [first, .., last] = entries.first_chunk::<RUN>().map_or(&[][..], |run| run) else { return 0 };
+    let [first, .., last] = entries.first_chunk::<RUN>().map_or(&[][..], |run| run) else { return Some(0) };
     if decode(last).r_type != relative {
-        return 0;
+        return Some(0);
     }
-    let Some(region) = plan.region(decode(first).place, 8) else { return 0 };
-    let Some(mut window) = visitor.window(region.vm) else { return 0 };
+    let Some(region) = plan.region(decode(first).place, 8) else { return Some(0) };
+    let mut window = visitor.window(region.vm)?;
     let store = |entry: &&[u8; 24]| {
         let relocation = decode(entry);
         let offset = relocation.place.0.wrapping_sub(region.vm.start.0) as usize;
         relocation.r_type == relative && window.rebase(offset, VmAddr(relocation.addend as u64))
     };
-    entries.iter().take_while(store).count()
+    Some(entries.iter().take_while(store).count())
 }
 
 #[inline(always)] // as `machine::lower`
