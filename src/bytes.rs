@@ -74,9 +74,23 @@ impl<'a> Bytes<'a> {
     #[inline]
     pub fn c_str_is(self, offset: u64, name: &[u8]) -> bool {
         match self.from(offset) {
-            Some(rest) => rest.len() > name.len() && rest[name.len()] == 0 && rest[..name.len()] == *name,
+            Some(rest) => rest.len() > name.len() && rest[name.len()] == 0 && same(&rest[..name.len()], name),
             None => false,
         }
+    }
+}
+
+/// Whether two slices of the same length are equal. A name of C is so short that a call of `memcmp` would take longer than
+/// what it does: its first and last bytes, which may overlap, are all of it.
+#[inline]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(one: &[u8], other: &[u8]) -> bool {
+        one.first_chunk::<N>() == other.first_chunk::<N>() && one.last_chunk::<N>() == other.last_chunk::<N>()
+    }
+    match one.len() {
+        4..8 => ends::<4>(one, other),
+        8..=16 => ends::<8>(one, other),
+        _ => one == other,
     }
 }
 
@@ -262,6 +276,20 @@ mod tests {
         assert!(!bytes.c_str_is(1, b"crc3"));
         assert!(!bytes.c_str_is(7, b"crc"));
         assert!(bytes.c_str_is(0, b""));
+    }
+
+    #[test]
+    fn a_name_differs_wherever_one_byte_does() {
+        for length in 0..40 {
+            let name: Vec<u8> = (1..=length).collect();
+            let table = [&name[..], &[0]].concat();
+            assert!(Bytes(&table).c_str_is(0, &name), "{length}");
+            for at in 0..name.len() {
+                let mut other = name.clone();
+                other[at] ^= 0x80;
+                assert!(!Bytes(&table).c_str_is(0, &other), "{length}: {at}");
+            }
+        }
     }
 
     #[test]
