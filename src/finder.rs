@@ -18,7 +18,7 @@ use std::cell::OnceCell;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// See [`Loader::edit_plans`](crate::Loader::edit_plans).
 pub(crate) type PlanEdit = dyn Fn(&str, &mut LoadPlan) + Send + Sync;
@@ -32,8 +32,8 @@ pub(crate) struct FolderFinder<'o> {
     edit: Option<&'o PlanEdit>,
     /// Whether what the caller asks for is copied first.
     pub(crate) snapshot: bool,
-    /// `ld.so.cache`, mapped when the first search gets that far.
-    cache: OnceCell<Option<memmap2::Mmap>>,
+    /// `ld.so.cache`, looked at when the first search gets that far.
+    cache: OnceCell<Option<Seen>>,
 }
 
 /// The program that opens: it asks for the first name, and its `DT_RPATH` serves all others as well.
@@ -63,6 +63,11 @@ impl<'o> FolderFinder<'o> {
         edit: Option<&'o PlanEdit>,
     ) -> FolderFinder<'o> {
         FolderFinder { options, executable, openers, edit, snapshot: false, cache: OnceCell::new() }
+    }
+
+    /// What a search looked at that the next one may want, if there was a search.
+    pub(crate) fn into_seen(self) -> Option<Seen> {
+        self.cache.into_inner().flatten()
     }
 
     /// The folders that a name is searched in, in order.
@@ -125,11 +130,11 @@ impl<'o> FolderFinder<'o> {
     fn cache(&self) -> Result<Option<LdCache<'_>>, ErrorKind> {
         if self.cache.get().is_none() {
             let path = crate::platform::LIBRARY_CACHE.filter(|_| self.options.cache.is_some());
-            let map = path.map(|path| map_cache(Path::new(path))).transpose()?.flatten();
-            let _ = self.cache.set(map);
+            let kept = path.map(|path| CACHE.now(Path::new(path))).transpose()?.flatten();
+            let _ = self.cache.set(kept);
         }
-        let map = self.cache.get().and_then(|map| map.as_deref());
-        Ok(map.and_then(|bytes| LdCache::parse(bytes).ok()))
+        let seen = self.cache.get().and_then(Option::as_ref);
+        Ok(seen.and_then(|seen| LdCache::parse(&seen.0.bytes).ok()))
     }
 }
 
@@ -146,7 +151,7 @@ impl Finder for FolderFinder<'_> {
         if requester.is_some_and(|module| module.plan.is_two_level()) && name.contains(&b'/') {
             return search(self.install_candidates(name, &chain).into_iter().map(Ok), snapshot);
         }
-        // The cache is mapped only where something before it may fail; a path never needs it.
+        // The cache is looked at only where something before it may fail; a path never needs it.
         let cache = if name.contains(&b'/') { None } else { self.cache()? };
         self.ask(&chain, |requester| search(boxed(name, requester, self.options, cache.as_ref()), snapshot))
     }
@@ -174,19 +179,59 @@ fn is_the_systems(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(unix::is_exhaustion)
 }
 
-/// The cache of library paths; `None` if there is none that this process may read.
-fn map_cache(path: &Path) -> Result<Option<memmap2::Mmap>, ErrorKind> {
-    let failed = |call, source| ErrorKind::Io { call, path: path.to_owned(), source };
-    let file = match unix::open(path) {
-        Ok(file) => file,
-        Err(error) if is_the_systems(&error) => return Err(failed("open", error)),
-        Err(_) => return Ok(None),
-    };
-    let (stamp, _) = unix::stat(&file).map_err(|error| failed("fstat", error))?;
-    if stamp.size == 0 {
-        return Ok(None); // which cannot be mapped
+/// `ld.so.cache` for the searches of this process.
+static CACHE: KeptFile = KeptFile(Mutex::new(None));
+
+/// A file that stays mapped for who asks next, as long as it is the same file: mapping it for each search, touching it and
+/// taking it back would cost as much as the rest of the search. It is kept only for an open that succeeded: one that fails
+/// leaves nothing behind.
+///
+/// Nobody waits for the lock, so it does not matter if a fork finds it taken: whoever does not get it maps the file for
+/// itself.
+struct KeptFile(Mutex<Option<Seen>>);
+
+/// A file as it was when it was mapped.
+#[derive(Clone)]
+pub(crate) struct Seen(Arc<Mapping>);
+
+struct Mapping {
+    stamp: FileStamp,
+    bytes: memmap2::Mmap,
+}
+
+impl Seen {
+    /// Leaves it to the next search of `ld.so.cache`.
+    pub(crate) fn keep(self) {
+        CACHE.keep(self);
     }
-    unix::map_file(&file, 0, stamp.size).map(Some).map_err(|error| failed("mmap", error))
+}
+
+impl KeptFile {
+    /// The file at `path` as it is now; `None` if there is none that this process may read.
+    fn now(&self, path: &Path) -> Result<Option<Seen>, ErrorKind> {
+        let failed = |call, source| ErrorKind::Io { call, path: path.to_owned(), source };
+        let file = match unix::open(path) {
+            Ok(file) => file,
+            Err(error) if is_the_systems(&error) => return Err(failed("open", error)),
+            Err(_) => return Ok(None),
+        };
+        // Also of the file that is mapped already: no page of it that is looked at lies behind its end.
+        let (stamp, _) = unix::stat(&file).map_err(|error| failed("fstat", error))?;
+        let kept = self.0.try_lock().ok().and_then(|kept| kept.clone());
+        if let Some(kept) = kept.filter(|kept| kept.0.stamp == stamp) {
+            return Ok(Some(kept));
+        }
+        if stamp.size == 0 {
+            return Ok(None); // which cannot be mapped
+        }
+        let bytes = unix::map_file(&file, 0, stamp.size).map_err(|error| failed("mmap", error))?;
+        Ok(Some(Seen(Arc::new(Mapping { stamp, bytes }))))
+    }
+
+    fn keep(&self, seen: Seen) {
+        let old = self.0.try_lock().ok().and_then(|mut kept| kept.replace(seen));
+        drop(old); // not under the lock
+    }
 }
 
 /// The candidates in a place of their own: a chain of searches takes 4 KiB, and all that a file is opened with would stand
@@ -410,4 +455,40 @@ fn origin(path: &Path) -> Option<PathBuf> {
     // Of no name at all, the working folder.
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     unix::absolute(folder).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_file_is_the_one_that_is_there() {
+        let folder = std::env::temp_dir().join(format!("sideload-kept-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let (path, next) = (folder.join("cache"), folder.join("next"));
+        let file = KeptFile(Mutex::new(None));
+        let now = || file.now(&path).expect("the system has room");
+        let is_same = |one: &Seen, other: &Seen| Arc::ptr_eq(&one.0, &other.0);
+        assert!(now().is_none(), "no such file");
+        std::fs::write(&path, "one").expect("a file");
+        let first = now().expect("a file");
+        assert!(!is_same(&first, &now().expect("a file")), "nobody kept it");
+        file.keep(first.clone());
+        assert!(is_same(&first, &now().expect("a file")));
+        std::fs::write(&next, "two").expect("a file");
+        std::fs::rename(&next, &path).expect("the same folder");
+        let second = now().expect("a file");
+        assert_eq!((&*first.0.bytes, &*second.0.bytes), (&b"one"[..], &b"two"[..]));
+        file.keep(second.clone());
+        assert!(is_same(&second, &now().expect("a file")));
+        // Where the lock is taken, as it may be for ever after a fork, the file is mapped for this search.
+        let taken = file.0.lock().expect("not poisoned");
+        let alone = now().expect("a file");
+        assert_eq!((&*alone.0.bytes, is_same(&alone, &second)), (&b"two"[..], false));
+        file.keep(alone);
+        drop(taken);
+        std::fs::write(&path, "").expect("a file");
+        assert!(now().is_none(), "empty");
+        std::fs::remove_dir_all(&folder).expect("ours");
+    }
 }

@@ -4,7 +4,7 @@ use crate::addr::RunAddr;
 use crate::audit::Policy;
 use crate::candidate::Candidate;
 use crate::error::{Error, ErrorKind, Stage};
-use crate::finder::{Executable, FolderFinder, PlanEdit};
+use crate::finder::{Executable, FolderFinder, PlanEdit, Seen};
 use crate::library::Library;
 use crate::link::{self, Definitions, Inventory, LinkPlan, Linked, LinkedModule, Present, Root, Rules};
 use crate::plan::{LoadPlan, Query};
@@ -324,11 +324,16 @@ impl Loader {
         prepare(&host);
         REGISTRY.strike_abandoned();
         let snapshot = REGISTRY.snapshot();
-        let linked = self.link_with(&source, &host, &snapshot)?;
-        Ok(Link { loader: self.clone(), source, host, snapshot, linked })
+        let (linked, seen) = self.link_with(&source, &host, &snapshot)?;
+        Ok(Link { loader: self.clone(), source, host, snapshot, linked, seen })
     }
 
-    fn link_with(&self, source: &Source, host: &HostImages, snapshot: &Snapshot) -> Result<Linked, Error> {
+    fn link_with(
+        &self,
+        source: &Source,
+        host: &HostImages,
+        snapshot: &Snapshot,
+    ) -> Result<(Linked, Option<Seen>), Error> {
         let statics = |name: &[u8]| host.main().and_then(|image| image.find(&Query::by_name(name)));
         let needs: Vec<Vec<Provider>> =
             snapshot.instances.iter().map(|instance| providers(&instance.needs, host, snapshot)).collect();
@@ -342,7 +347,8 @@ impl Loader {
             None => Root::File(Box::new(source.read()?)),
         };
         let rules = Rules { max_span: self.max_span, deep: self.deep, stubs: self.stubs && stubs::SUPPORTED };
-        link::link(root, &inventory, &mut finder, self.resolve.as_deref(), rules)
+        let linked = link::link(root, &inventory, &mut finder, self.resolve.as_deref(), rules)?;
+        Ok((linked, finder.into_seen()))
     }
 
     /// Opens `source`, a name or something else ([`Source`]): finds it, plans it and all that it needs, and maps, relocates, seals and initialises what the
@@ -386,6 +392,7 @@ pub struct Link {
     host: Arc<HostImages>,
     snapshot: checked::Arc<Snapshot>,
     linked: Linked,
+    seen: Option<Seen>,
 }
 
 impl Link {
@@ -463,7 +470,7 @@ impl Link {
             let files: Vec<_> = plan.modules.iter().map(|module| (module.stamp, module.name.as_str())).collect();
             let kind = match REGISTRY.claim(plan.basis.epoch, &files, &self.uses(), &mut patience) {
                 Ok(claim) => {
-                    let Link { loader, host, snapshot, linked, .. } = self;
+                    let Link { loader, host, snapshot, linked, seen, .. } = self;
                     let Linked { plan, files } = linked;
                     let claim = Some(claim);
                     return Ok(Group {
@@ -473,6 +480,7 @@ impl Link {
                         plan,
                         files,
                         images: Vec::new(),
+                        seen,
                         claim,
                         foreign_ran: false,
                     });

@@ -5,6 +5,7 @@
 
 use crate::addr::{Bias, RunAddr};
 use crate::error::{Error, ErrorKind, Stage};
+use crate::finder::Seen;
 use crate::library::{Library, Scope};
 use crate::link::{ImageFile, LinkPlan, LinkedModule, Supplied, Supplier};
 use crate::loader::{Event, Loader};
@@ -43,6 +44,8 @@ pub(crate) struct Group {
     pub(crate) plan: LinkPlan,
     pub(crate) files: Vec<ImageFile>,
     pub(crate) images: Vec<MappedImage>,
+    /// What the search for the files leaves to the next one.
+    pub(crate) seen: Option<Seen>,
     pub(crate) claim: Option<Claim<'static, Instance>>,
     /// Whether code of the group itself has run.
     pub(crate) foreign_ran: bool,
@@ -482,6 +485,9 @@ fn publish(group: &mut Group) -> Result<(Library, Vec<Arc<Instance>>), Error> {
     let library = Library::new_in(member(group, &instances, &group.plan.root), scope(group, &instances), for_program);
     if let Some(claim) = group.claim.take() {
         REGISTRY.publish(claim, &instances);
+    }
+    if let Some(seen) = group.seen.take() {
+        seen.keep();
     }
     // Before any of its code runs, so that a breakpoint in an initialiser is reached.
     debugger::announce(&group.host, instances.iter().map(|instance| &instance.debugger));
