@@ -304,7 +304,7 @@ pub enum Tables {
 pub use crate::astray::astray;
 pub use elf::symbols::{Filter, Found, NeededVersion, Query, SymbolTable as ScopedSymbols};
 pub use macho::symbols::{Exported, Import, Level, Stream, SymbolTable as TwoLevelSymbols};
-pub use rows::ItemRows;
+pub use rows::{Contents, ItemRows};
 pub use symbols::{Binding, Export, Leads, Near, Symbols};
 pub use visitor::Visitor;
 

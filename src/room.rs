@@ -28,6 +28,22 @@ pub(crate) fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), ErrorKind> {
     Ok(())
 }
 
+/// More text.
+#[inline]
+pub(crate) fn push_str(text: &mut String, more: &str) -> Result<(), ErrorKind> {
+    text.try_reserve(more.len()).map_err(|_| out_of_memory::<u8>(text.len().saturating_add(more.len())))?;
+    text.push_str(more);
+    Ok(())
+}
+
+/// More bytes.
+#[inline]
+pub(crate) fn extend(list: &mut Vec<u8>, more: &[u8]) -> Result<(), ErrorKind> {
+    reserve(list, more.len())?;
+    list.extend_from_slice(more);
+    Ok(())
+}
+
 /// So many of one value.
 pub(crate) fn filled<T: Clone>(value: T, count: usize) -> Result<Vec<T>, ErrorKind> {
     let mut list = Vec::new();

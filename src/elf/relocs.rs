@@ -48,7 +48,7 @@ fn rela<E: From<ErrorKind>>(
     file: &[u8],
     visitor: &mut impl Visitor<E>,
 ) -> Result<(), E> {
-    let mut entries = table.as_chunks::<24>().0;
+    let mut entries = wanted(table.as_chunks::<24>().0, visitor);
     let mut has_windows = true;
     while let Some((entry, mut rest)) = entries.split_first() {
         let relocation = decode(entry);
@@ -59,21 +59,27 @@ fn rela<E: From<ErrorKind>>(
                 visitor.fixup(Fixup { place, kind: FixupKind::Bind { import, addend: relocation.addend, form } })?;
             }
             Usual::Relative => {
-                let stored = if has_windows { store_relatives(plan, entries, visitor) } else { Some(0) };
-                has_windows &= stored.is_some();
+                let stored = if has_windows { store_relatives(plan, entries, visitor) } else { None };
+                has_windows = stored.is_some();
+                let kind = FixupKind::Rebase { target: VmAddr(relocation.addend as u64) };
                 match stored {
-                    None | Some(0) => {
-                        let target = VmAddr(relocation.addend as u64);
-                        take(visitor, Fixup { place, kind: FixupKind::Rebase { target } })?;
-                    }
+                    None => visitor.fixup(Fixup { place, kind })?,
+                    Some(0) => take(visitor, Fixup { place, kind })?,
                     Some(stored) => rest = &entries[stored..],
                 }
             }
             _ => take(visitor, lower(plan, tables, file, &relocation)?)?,
         }
-        entries = rest;
+        entries = wanted(rest, visitor);
     }
     Ok(())
+}
+
+/// From the first entry on that the visitor wants: all of them, for most.
+#[inline(always)]
+fn wanted<'t, E>(entries: &'t [[u8; 24]], visitor: &impl Visitor<E>) -> &'t [[u8; 24]] {
+    let unwanted = entries.iter().take_while(|entry| !visitor.wants(decode(entry).place)).count();
+    &entries[unwanted..]
 }
 
 /// Out of line, for the loops around the kinds that are not frequent.

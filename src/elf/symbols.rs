@@ -432,13 +432,23 @@ impl<'a> SymbolTable<'a> {
         defined.filter(|symbol| symbol.kind() == STT_GNU_IFUNC).map(|symbol| VmAddr(symbol.value))
     }
 
+    /// The numbers of all that others may use.
+    fn exported(&self) -> impl Iterator<Item = (u32, Symbol)> {
+        let symbols = (1..self.count()).filter_map(|index| Some((index, self.symbol(index)?)));
+        symbols.filter(|(_, symbol)| symbol.is_defined() && symbol.bind() != STB_LOCAL && symbol.is_visible(Class::Plt))
+    }
+
+    /// Where each of the symbols is whose name begins with `prefix`, as far as others may use it.
+    pub fn beginning_with(&self, prefix: &[u8]) -> impl Iterator<Item = VmAddr> {
+        let name = |symbol: &Symbol| self.strings.from(u64::from(symbol.name)).unwrap_or_default();
+        self.exported()
+            .filter(move |(_, symbol)| name(symbol).starts_with(prefix))
+            .map(|(_, symbol)| VmAddr(symbol.value))
+    }
+
     /// Calls `each` with every defined, non-local symbol, in table order.
     pub fn exports(&self, mut each: impl FnMut(Export<'a>)) {
-        for index in 1..self.count() {
-            let Some(symbol) = self.symbol(index).filter(|symbol| symbol.is_defined()) else { continue };
-            if symbol.bind() == STB_LOCAL || !symbol.is_visible(Class::Plt) {
-                continue;
-            }
+        for (index, symbol) in self.exported() {
             let Some(name) = self.strings.c_str(u64::from(symbol.name)) else { continue };
             let versym = self.versym(index).unwrap_or(VERSION_GLOBAL);
             let row = self.version_row(versym).filter(|_| versym & VERSION_INDEX > VERSION_GLOBAL);

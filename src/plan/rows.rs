@@ -1,11 +1,12 @@
 //! What a plugin states of itself: notes, and rows with symbols, which point to more.
 
-use super::{Fixup, FixupKind, LoadPlan, Tables};
-use crate::addr::{FileOffset, FileRange, VmAddr};
+use super::{Fixup, FixupKind, LoadPlan, Tables, Visitor};
+use crate::addr::{FileOffset, FileRange, VmAddr, VmRange};
 use crate::elf;
 use crate::error::ErrorKind;
 use crate::room;
 use sideload_plugin::abi::{ITEM_PREFIX, NOTE_NAME, item_size};
+use std::cell::Cell;
 
 /// The rows of a plugin's items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,14 +18,58 @@ pub struct ItemRows {
 }
 
 impl ItemRows {
-    /// Where each of them is, ascending.
-    pub fn rows(&self) -> &[VmAddr] {
-        &self.rows
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
     }
 
-    /// The pointers from `at` on, ascending, and what they point to.
-    pub fn pointers_from(&self, at: VmAddr) -> &[(VmAddr, VmAddr)] {
-        &self.targets[self.targets.partition_point(|(place, _)| *place < at)..]
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Where each of them is, ascending, and the pointers from there to the next one: where they are, ascending, and what
+    /// they point to.
+    pub fn iter(&self) -> impl Iterator<Item = (VmAddr, &[(VmAddr, VmAddr)])> {
+        let mut targets = &self.targets[..];
+        let ends = self.rows.iter().skip(1).copied().chain([VmAddr(u64::MAX)]);
+        self.rows.iter().zip(ends).map(move |(&row, end)| {
+            let begin = targets.iter().take_while(|(place, _)| *place < row).count();
+            let size = targets[begin..].iter().take_while(|(place, _)| *place < end).count();
+            let (pointers, rest) = targets[begin..].split_at(size);
+            targets = rest;
+            (row, pointers)
+        })
+    }
+}
+
+/// What a plan's file has at addresses of the image. Neighbours are mostly asked for one after the other, so the region
+/// that was looked up last is at hand.
+#[derive(Debug)]
+pub struct Contents<'p, 'a> {
+    plan: &'p LoadPlan,
+    bytes: &'a [u8],
+    last: Cell<(VmAddr, &'a [u8])>,
+}
+
+impl<'p, 'a> Contents<'p, 'a> {
+    /// Those of the file that `plan` was made from.
+    pub fn new(plan: &'p LoadPlan, bytes: &'a [u8]) -> Contents<'p, 'a> {
+        Contents { plan, bytes, last: Cell::new((VmAddr(0), &[])) }
+    }
+
+    /// The bytes that the file has for `at`, and all that follow in its region.
+    #[inline]
+    pub fn from(&self, at: VmAddr) -> Option<&'a [u8]> {
+        let (start, bytes) = self.last.get();
+        let in_last = at.0.checked_sub(start.0).and_then(|skipped| bytes.get(usize::try_from(skipped).ok()?..));
+        in_last.filter(|rest| !rest.is_empty()).or_else(|| {
+            let region = self.plan.region(at, 1)?;
+            let (start, size) = (usize::try_from(region.file.start.0).ok()?, usize::try_from(region.file.size).ok()?);
+            self.last.set((region.vm.start, self.bytes.get(start..start.checked_add(size)?)?));
+            let (start, bytes) = self.last.get();
+            bytes.get(usize::try_from(at.0 - start.0).ok()?..).filter(|rest| !rest.is_empty())
+        })
     }
 }
 
@@ -60,35 +105,45 @@ impl LoadPlan {
     /// As [`LoadPlan::symbols`] and [`LoadPlan::fixups`].
     pub fn item_rows(&self, bytes: &[u8]) -> Result<ItemRows, ErrorKind> {
         let (mut rows, mut room) = (Vec::new(), Ok(()));
-        self.symbols(bytes)?.exports(|export| {
-            if room.is_ok() && export.name.starts_with(ITEM_PREFIX.as_bytes()) {
-                room = room::push(&mut rows, export.vm);
+        self.symbols(bytes)?.beginning_with(ITEM_PREFIX.as_bytes(), |row| {
+            if room.is_ok() {
+                room = room::push(&mut rows, row);
             }
         })?;
         room?;
         rows.sort_unstable();
-        let mut targets = Vec::new();
-        if let (Some(&first), Some(&last)) = (rows.first(), rows.last()) {
-            let size = self.bytes_from(bytes, last).map_or(0, |row| item_size(row) as u64);
-            let size = size.saturating_add(last.0 - first.0);
-            self.fixups(bytes, |Fixup { place, kind }| {
-                if let FixupKind::Rebase { target } = kind
-                    && place.0.checked_sub(first.0).is_some_and(|at| at < size)
-                {
-                    return room::push(&mut targets, (place, target));
-                }
-                Ok(())
-            })?;
-        }
+        let (Some(&start), Some(&last)) = (rows.first(), rows.last()) else { return Ok(ItemRows::default()) };
+        let size = Contents::new(self, bytes).from(last).map_or(0, |row| item_size(row) as u64);
+        let range = VmRange { start, size: size.saturating_add(last.0 - start.0) };
+        let mut pointers = Pointers { range, targets: Vec::new() };
+        self.visit(bytes, &mut pointers)?;
+        let Pointers { mut targets, .. } = pointers;
         // Most linkers sort them.
         targets.sort_by_key(|(place, _)| *place);
         Ok(ItemRows { rows, targets })
     }
+}
 
-    /// The bytes that the file has for `at`, and all that follow in its region.
-    pub fn bytes_from<'a>(&self, bytes: &'a [u8], at: VmAddr) -> Option<&'a [u8]> {
-        let left = self.region(at, 1)?.file_backed().end().0.checked_sub(at.0)?;
-        let start = usize::try_from(self.file_offset(at, left)?).ok()?;
-        bytes.get(start..start.checked_add(usize::try_from(left).ok()?)?)
+/// Takes the pointers that rows have to their own image.
+struct Pointers {
+    /// From the first row to the end of the last one.
+    range: VmRange,
+    targets: Vec<(VmAddr, VmAddr)>,
+}
+
+impl Visitor<ErrorKind> for Pointers {
+    #[inline]
+    fn wants(&self, place: VmAddr) -> bool {
+        place.0.wrapping_sub(self.range.start.0) < self.range.size
+    }
+
+    #[inline]
+    fn fixup(&mut self, fixup: Fixup) -> Result<(), ErrorKind> {
+        match fixup.kind {
+            FixupKind::Rebase { target } if self.wants(fixup.place) => {
+                room::push(&mut self.targets, (fixup.place, target))
+            }
+            _ => Ok(()),
+        }
     }
 }

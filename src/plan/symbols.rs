@@ -115,6 +115,24 @@ impl<'a> Symbols<'a> {
         }
     }
 
+    /// Calls `each` with where each of them is whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Symbols::exports`].
+    pub fn beginning_with(&self, prefix: &[u8], mut each: impl FnMut(VmAddr)) -> Result<(), ErrorKind> {
+        match self {
+            Symbols::Scoped(table) => {
+                table.beginning_with(prefix).for_each(each);
+                Ok(())
+            }
+            Symbols::TwoLevel(table) => table.exports(|export| {
+                if export.name.starts_with(prefix) {
+                    each(export.vm);
+                }
+            }),
+        }
+    }
+
     /// The symbol whose range holds `vm`, or the nearest one below it. Visits every symbol.
     pub fn near(&self, vm: VmAddr) -> Option<Near<'a>> {
         match self {

@@ -1,7 +1,7 @@
 //! Who takes the fixups of a plan.
 
 use super::Fixup;
-use crate::addr::{RunAddr, VmRange};
+use crate::addr::{RunAddr, VmAddr, VmRange};
 use crate::memory::Window;
 use crate::symbol::ImportId;
 
@@ -12,6 +12,13 @@ pub trait Visitor<E> {
     /// # Errors
     /// Whatever ends the visit.
     fn fixup(&mut self, fixup: Fixup) -> Result<(), E>;
+
+    /// Whether a fixup at `place` concerns it. A table of fixups of equal size leaves those out that do not.
+    #[inline]
+    fn wants(&self, place: VmAddr) -> bool {
+        let _ = place;
+        true
+    }
 
     /// Where rebases within `range` may be stored at once instead of being passed one by one; `None` where they may not.
     /// Signed pointers to the image itself are rebases there.

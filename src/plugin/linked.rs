@@ -2,9 +2,9 @@
 
 use super::Plugin;
 use super::init;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, ordered};
 use super::state::{About, Content, Key, PLUGINS};
-use super::table::{Entry, Table};
+use super::table::Table;
 use crate::addr::RunAddr;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::library::Library;
@@ -38,10 +38,10 @@ impl Loader {
         let program = host.images.first().ok_or(at(ErrorKind::Host { what: "there is no executable" }))?;
         let root = Member::Host(Arc::clone(program));
         let library = Library::new_in(root.clone(), Arc::new([root]), true);
-        let about = self.about_linked(plugin).map_err(at)?;
+        let (about, table) = self.about_linked(plugin).map_err(at)?;
         let key = Key::Linked(std::ptr::from_ref::<LinkedPlugin>(plugin).addr());
         let (state, is_new) =
-            PLUGINS.enter(key, Path::new(name), || Ok(linked_content(about, plugin, library))).map_err(at)?;
+            PLUGINS.enter(key, Path::new(name), || Ok(Content { library, about, table })).map_err(at)?;
         if !is_new {
             return self.join_plugin(state);
         }
@@ -61,35 +61,24 @@ impl Loader {
     }
 
     /// Checked at every open, as a file is.
-    fn about_linked(&self, plugin: &LinkedPlugin) -> Result<About, ErrorKind> {
-        let mut manifest = Manifest::default();
-        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-        manifest.identity = plugin.identity().rows().map(owned).collect();
+    fn about_linked(&self, plugin: &LinkedPlugin) -> Result<(About, Table<RunAddr>), ErrorKind> {
+        let (mut exports, mut inits) = (Table::with_room(plugin.items().len())?, Vec::new());
         for linked in plugin.items() {
             match linked.item {
-                LinkedItem::Export { head, parts, .. } => {
+                LinkedItem::Export { head, parts, address } => {
                     let row = linked_item(head, parts);
-                    manifest
-                        .exports
-                        .push(row.map_err(|malformed| ErrorKind::Malformed { what: malformed.0, place: None })?);
+                    let row = row.map_err(|malformed| ErrorKind::Malformed { what: malformed.0, place: None })?;
+                    exports.add(&row, RunAddr(address.expose_provenance() as u64))?;
                 }
-                LinkedItem::Init(row, _) => manifest.inits.push(init_row(&row)),
+                LinkedItem::Init(row, _) => inits.push(init_row(&row)),
             }
         }
-        manifest.check()?;
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let identity = plugin.identity().rows().map(owned).collect();
+        let manifest = Manifest { identity, inits: ordered(inits)?, is_stable: exports.is_stable() };
         let warnings = self.plugins.build.compare(&manifest)?;
-        Ok(About { stamp: FileStamp::default(), manifest, warnings })
+        Ok((About { stamp: FileStamp::default(), manifest, warnings }, exports))
     }
-}
-
-fn linked_content(mut about: About, plugin: &LinkedPlugin, library: Library) -> Content {
-    let addresses = plugin.items().iter().filter_map(|linked| match linked.item {
-        LinkedItem::Export { address, .. } => Some(RunAddr(address.expose_provenance() as u64)),
-        LinkedItem::Init(..) => None,
-    });
-    let rows = std::mem::take(&mut about.manifest.exports);
-    let entries = rows.into_iter().zip(addresses).map(|(row, address)| Entry::new(row, address)).collect();
-    Content { library, about, table: Table::new(entries) }
 }
 
 fn init_row(row: &Init) -> InitRow {

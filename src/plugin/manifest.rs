@@ -1,72 +1,76 @@
 //! What a plugin states of itself, read from its file: nothing is mapped, and nothing is believed that can be checked.
 
+use super::table::Table;
 use crate::addr::VmAddr;
 use crate::error::{ErrorKind, Place};
-use crate::plan::LoadPlan;
-use crate::room;
+use crate::plan::{Contents, LoadPlan, Query, Symbols};
+use crate::symbol::SymbolKind;
 use sideload_plugin::abi::{
     Blocks, ExportRow, InitRow, ItemRow, Malformed, RowNote, note_type, read_build, read_identity, read_note,
 };
 
-/// The rows of one plugin.
+/// What a plugin states of itself, but for what it exports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manifest {
     /// Who it is, and how it was built.
     pub(crate) identity: Vec<(String, String)>,
-    /// What it exports.
-    pub(crate) exports: Vec<ExportRow>,
     /// What is run once after its constructors, in that order.
     pub(crate) inits: Vec<InitRow>,
+    /// Whether everything that it exports may pass between compilers.
+    pub(crate) is_stable: bool,
 }
 
 impl Manifest {
-    /// Reads the rows of the file that `plan` was made from; `None` if there are none.
-    pub(crate) fn read(plan: &LoadPlan, bytes: &[u8]) -> Result<Option<Manifest>, ErrorKind> {
+    /// Reads the rows of the file that `plan` was made from, and where it has what it exports; `None` if there are none.
+    pub(crate) fn read(plan: &LoadPlan, bytes: &[u8]) -> Result<Option<(Manifest, Table<VmAddr>)>, ErrorKind> {
+        let (symbols, items) = (plan.symbols(bytes)?, plan.item_rows(bytes)?);
         let mut reading = Reading::default();
-        plan.plugin_notes(bytes, |kind, desc, at| {
-            reading.note(kind, desc).map_err(|malformed| ErrorKind::malformed(malformed.0, Place::File(at)))
+        let mut exports = Table::with_room(items.len())?;
+        let mut export = |row: &ExportRow<'_>| exports.add(row, place(plan, &symbols, row)?);
+        plan.plugin_notes(bytes, |kind, desc, at| match reading.note(kind, desc) {
+            Ok(Some(row)) => export(&row),
+            Ok(None) => Ok(()),
+            Err(malformed) => Err(ErrorKind::malformed(malformed.0, Place::File(at))),
         })?;
-        let items = plan.item_rows(bytes)?;
-        let mut blocks = Blocks::default();
-        room::reserve(&mut reading.manifest.exports, items.rows().len())?;
-        for &row in items.rows() {
-            let content = plan.bytes_from(bytes, row).unwrap_or_default();
+        let (rows, said) = (Contents::new(plan, bytes), Contents::new(plan, bytes));
+        let mut blocks = Blocks::of(bytes.len());
+        for (row, pointers) in items.iter() {
             // All words from the first pointer on are pointers.
-            let pointers = items.pointers_from(row);
             let target = |which: usize, at: usize| {
                 let (place, target) = pointers.get(which)?;
-                (place.0.checked_sub(row.0)? == at as u64).then_some(target.0)
+                (place.0 - row.0 == at as u64).then_some(target.0)
             };
-            let item = blocks.item(content, target, |at| plan.bytes_from(bytes, VmAddr(at)));
-            let wrong = |malformed: Malformed| ErrorKind::malformed(malformed.0, Place::Vm(row));
-            item.and_then(|item| reading.item(item)).map_err(wrong)?;
+            let item = blocks.item(rows.from(row).unwrap_or_default(), target, |at| said.from(VmAddr(at)));
+            let item = item.and_then(|item| reading.item(item));
+            export(&item.map_err(|malformed| ErrorKind::malformed(malformed.0, Place::Vm(row)))?)?;
         }
-        let Reading { is_plugin: true, mut manifest, .. } = reading else { return Ok(None) };
-        manifest.check()?;
-        Ok(Some(manifest))
-    }
-
-    /// Checks what concerns more than one row, and puts the init functions into their order.
-    pub(crate) fn check(&mut self) -> Result<(), ErrorKind> {
-        let malformed = |what| ErrorKind::Malformed { what, place: None };
-        let mut names: Vec<&str> = self.exports.iter().map(|row| row.name.as_str()).collect();
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(malformed("plugin row: one name is exported twice"));
-        }
-        self.inits = ordered(std::mem::take(&mut self.inits)).map_err(malformed)?;
-        Ok(())
+        let Reading { is_plugin: true, identity_rows: identity, inits, .. } = reading else { return Ok(None) };
+        let inits = ordered(inits)?;
+        Ok(Some((Manifest { identity, inits, is_stable: exports.is_stable() }, exports)))
     }
 
     /// The value of a row of the identity.
     pub(crate) fn fact(&self, key: &str) -> Option<&str> {
         self.identity.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
+}
 
-    /// Whether everything that it exports may pass between compilers.
-    pub(crate) fn is_stable(&self) -> bool {
-        self.exports.iter().all(|row| row.of.is_stable())
-    }
+/// Where the file has an item. A row is only its word: the symbol has to be there, of that kind, and inside the image.
+fn place(plan: &LoadPlan, symbols: &Symbols<'_>, row: &ExportRow<'_>) -> Result<VmAddr, ErrorKind> {
+    const MISSING: &str = "plugin row: an export whose symbol is not in the symbol table";
+    let missing = || ErrorKind::Malformed { what: MISSING, place: None };
+    let found = symbols.find(&Query::by_name(row.symbol)).ok_or_else(missing)?;
+    let fits = match (row.is_function, found.kind) {
+        (true, SymbolKind::Code) => plan.region(found.vm, 1).is_some_and(|region| region.prot.execute),
+        (false, SymbolKind::Data) => {
+            let (size, align) = row.of.layout();
+            let region = plan.region(found.vm, size);
+            region.is_some_and(|region| region.prot.read) && found.vm.0.is_multiple_of(align.max(1))
+        }
+        _ => false,
+    };
+    let wrong = "plugin row: an export that is not what its symbol says";
+    if fits { Ok(found.vm) } else { Err(ErrorKind::malformed(wrong, Place::Vm(found.vm))) }
 }
 
 impl LoadPlan {
@@ -76,25 +80,28 @@ impl LoadPlan {
     /// # Errors
     /// Rows that are malformed.
     pub fn plugin_facts(&self, bytes: &[u8]) -> Result<Vec<(String, String)>, ErrorKind> {
-        Ok(Manifest::read(self, bytes)?.unwrap_or_default().identity)
+        Ok(Manifest::read(self, bytes)?.map(|(manifest, _)| manifest.identity).unwrap_or_default())
     }
 }
 
 /// Every row brings the same identity along: all but the first are only compared.
 #[derive(Default)]
 struct Reading<'a> {
-    manifest: Manifest,
     is_plugin: bool,
     /// What was read of the crate: flags and rows.
     identity: Option<(u8, &'a [u8])>,
     /// And of its build.
     build: Option<&'a [u8]>,
+    /// What both say.
+    identity_rows: Vec<(String, String)>,
+    inits: Vec<InitRow>,
 }
 
 const SECOND: Malformed = Malformed("plugin row: a second identity, which differs: two plugins in one file");
 
 impl<'a> Reading<'a> {
-    fn note(&mut self, kind: u32, desc: &'a [u8]) -> Result<(), Malformed> {
+    /// Returns what is exported.
+    fn note(&mut self, kind: u32, desc: &'a [u8]) -> Result<Option<ExportRow<'a>>, Malformed> {
         self.is_plugin = true;
         // Checksum and format come first.
         let body = desc.get(5..).unwrap_or_default();
@@ -104,32 +111,32 @@ impl<'a> Reading<'a> {
             _ => false,
         };
         if is_known {
-            return Ok(());
+            return Ok(None);
         }
         match read_note(kind, desc)? {
             RowNote::Identity(rows) if kind == note_type::BUILD => self.built(rows),
-            RowNote::Identity(rows) => self.manifest.identity.extend(rows),
-            RowNote::Export(row) => self.manifest.exports.push(row),
-            RowNote::Init(row) => self.manifest.inits.push(row),
+            RowNote::Identity(rows) => self.identity_rows.extend(rows),
+            RowNote::Export(row) => return Ok(Some(row)),
+            RowNote::Init(row) => self.inits.push(row),
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn item(&mut self, item: ItemRow<'a>) -> Result<(), Malformed> {
+    /// Returns what is exported.
+    fn item<'b>(&mut self, item: ItemRow<'a, 'b>) -> Result<ExportRow<'b>, Malformed> {
         self.is_plugin = true;
         if !known(&mut self.identity, (item.flags, item.identity))? {
-            self.manifest.identity.extend(read_identity(item.flags, item.identity)?);
+            self.identity_rows.extend(read_identity(item.flags, item.identity)?);
         }
         if !known(&mut self.build, item.build)? {
             self.built(read_build(item.build)?);
         }
-        self.manifest.exports.push(item.export);
-        Ok(())
+        Ok(item.export)
     }
 
     /// What a build script states comes behind what the compiler does, and cannot replace it.
     fn built(&mut self, rows: Vec<(String, String)>) {
-        self.manifest.identity.splice(0..0, rows);
+        self.identity_rows.splice(0..0, rows);
     }
 }
 
@@ -143,15 +150,17 @@ fn known<T: Copy + PartialEq>(read: &mut Option<T>, now: T) -> Result<bool, Malf
 }
 
 /// By file and line, each after those that it names.
-fn ordered(mut rows: Vec<InitRow>) -> Result<Vec<InitRow>, &'static str> {
+pub(crate) fn ordered(mut rows: Vec<InitRow>) -> Result<Vec<InitRow>, ErrorKind> {
+    let malformed = |what| ErrorKind::Malformed { what, place: None };
     rows.sort_by(|a, b| (&a.file, a.line, &a.name).cmp(&(&b.file, b.line, &b.name)));
     if rows.iter().flat_map(|row| &row.after).any(|name| rows.iter().all(|row| row.name != *name)) {
-        return Err("plugin row: an init function comes after one that does not exist");
+        return Err(malformed("plugin row: an init function comes after one that does not exist"));
     }
     let mut done: Vec<InitRow> = Vec::with_capacity(rows.len());
     while !rows.is_empty() {
         let is_ready = |row: &InitRow| row.after.iter().all(|name| done.iter().any(|done| done.name == *name));
-        let at = rows.iter().position(is_ready).ok_or("plugin row: init functions that come after one another")?;
+        let cycle = malformed("plugin row: init functions that come after one another");
+        let at = rows.iter().position(is_ready).ok_or(cycle)?;
         done.push(rows.remove(at));
     }
     Ok(done)
@@ -179,7 +188,7 @@ mod tests {
             let order = ordered(rows.to_vec());
             match expected {
                 Ok(names) => assert_eq!(order.unwrap().iter().map(|row| &*row.name).collect::<Vec<_>>(), *names),
-                Err(text) => assert!(order.unwrap_err().contains(text), "{text}"),
+                Err(text) => assert!(order.unwrap_err().to_string().contains(text), "{text}"),
             }
         }
     }

@@ -18,6 +18,7 @@ pub use identity::{BuildPolicy, RowDifference, Strictness};
 pub use options::Copies;
 pub(crate) use options::Options;
 
+use crate::addr::{RunAddr, VmAddr};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::finder;
 use crate::library::{Library, Symbol, SymbolName};
@@ -84,7 +85,7 @@ impl Plugin {
     pub fn lookup<T: Exported>(&self, name: impl SymbolName) -> Result<Symbol<'_, T>, Error> {
         match self.state.table.find(name.bytes()) {
             Some(entry) if entry.fingerprint == T::FINGERPRINT && entry.is_function == T::IS_FUNCTION => {
-                Ok(Symbol::of(entry.address))
+                Ok(Symbol::of(entry.at))
             }
             found => Err(self.refused(name.bytes(), found, T::IS_FUNCTION, T::ITEM)),
         }
@@ -99,7 +100,7 @@ impl Plugin {
     /// As [`Library::get`].
     pub unsafe fn lookup_unchecked<T>(&self, name: impl SymbolName) -> Result<Symbol<'_, T>, Error> {
         if let Some(entry) = self.state.table.find(name.bytes()) {
-            return Ok(Symbol::of(entry.address));
+            return Ok(Symbol::of(entry.at));
         }
         // SAFETY: the caller's promise is the same.
         unsafe { self.state.library.get(name) }
@@ -115,7 +116,8 @@ impl Plugin {
 
     /// Everything that it exports, by name.
     pub fn items(&self) -> impl ExactSizeIterator<Item = Item<'_>> {
-        self.state.table.by_name().into_iter().map(|entry| Item { entry })
+        let table = &self.state.table;
+        table.by_name().into_iter().map(|entry| Item { table, entry })
     }
 
     /// The name of the plugin, as its crate states it; empty if it states none.
@@ -159,31 +161,32 @@ impl Plugin {
     }
 
     #[cold]
-    fn refused(&self, name: &[u8], found: Option<&Entry>, is_function: bool, wanted: &Type) -> Error {
+    fn refused(&self, name: &[u8], found: Option<&Entry<RunAddr>>, is_function: bool, wanted: &Type) -> Error {
+        let table = &self.state.table;
         let kind = match found {
-            Some(entry) => mismatch(entry, is_function, wanted),
+            Some(entry) => mismatch(Item { table, entry }, is_function, wanted),
             None => ErrorKind::NoExport {
                 symbol: name.to_vec(),
                 is_symbol: self.state.library.root().find(&Query::by_name(name)).is_some(),
-                nearest: nearest(&String::from_utf8_lossy(name), self.state.table.entries()),
+                nearest: nearest(&String::from_utf8_lossy(name), table),
             },
         };
         kind.at(self.path(), Stage::Lookup)
     }
 }
 
-fn mismatch(entry: &Entry, is_function: bool, wanted: &Type) -> ErrorKind {
+fn mismatch(item: Item<'_>, is_function: bool, wanted: &Type) -> ErrorKind {
     let kind = |is_function: bool, of: String| if is_function { of } else { format!("static {of}") };
-    let of = entry.of.read();
+    let of = item.type_of();
     let (wanted_text, difference) = match decode(&wanted.encode()) {
         Some(wanted) => (wanted.to_string(), wanted.first_difference(&of)),
         None => ("a type without a description".into(), None),
     };
-    let (expected, found) = (kind(is_function, wanted_text), kind(entry.is_function, of.to_string()));
+    let (expected, found) = (kind(is_function, wanted_text), kind(item.is_function(), of.to_string()));
     // Equal types of another kind: a static where a function is asked for.
     let whole = || Difference { at: String::new(), expected: expected.clone(), found: found.clone() };
     let difference = Box::new(difference.unwrap_or_else(whole));
-    ErrorKind::TypeMismatch { symbol: entry.name.to_string(), expected, found, difference }
+    ErrorKind::TypeMismatch { symbol: item.name().to_owned(), expected, found, difference }
 }
 
 // SAFETY: an address is handed out only if kind and fingerprint are those asked for; a plugin is never unmapped.
@@ -193,7 +196,7 @@ unsafe impl Lookup for Plugin {
     fn find(&self, name: &str, is_function: bool, of: &'static Type, fingerprint: u128) -> Result<*const (), Error> {
         match self.state.table.find(name.as_bytes()) {
             Some(entry) if entry.fingerprint == fingerprint && entry.is_function == is_function => {
-                Ok(std::ptr::with_exposed_provenance(entry.address.0 as usize))
+                Ok(std::ptr::with_exposed_provenance(entry.at.0 as usize))
             }
             found => Err(self.refused(name.as_bytes(), found, is_function, of)),
         }
@@ -221,13 +224,14 @@ impl Eq for Plugin {}
 /// Something that a plugin exports.
 #[derive(Clone, Copy, Debug)]
 pub struct Item<'a> {
-    entry: &'a Entry,
+    table: &'a Table<RunAddr>,
+    entry: &'a Entry<RunAddr>,
 }
 
 impl<'a> Item<'a> {
     /// The name it is looked up by.
     pub fn name(&self) -> &'a str {
-        &self.entry.name
+        self.table.name(self.entry)
     }
 
     /// Whether it is a function; else it is a static.
@@ -237,13 +241,13 @@ impl<'a> Item<'a> {
 
     /// Its type; prints as the source would write it.
     pub fn type_of(&self) -> Described {
-        self.entry.of.read()
+        self.table.type_of(self.entry)
     }
 }
 
 /// What a file states of itself, if it is a plugin.
 pub(crate) fn name_and_version(plan: &LoadPlan, bytes: &[u8]) -> Option<(String, String)> {
-    let manifest = Manifest::read(plan, bytes).ok()??;
+    let (manifest, _) = Manifest::read(plan, bytes).ok()??;
     let fact = |key: &str| manifest.fact(key).unwrap_or_default().to_owned();
     Some((fact("name"), fact("version")))
 }
@@ -253,7 +257,7 @@ struct Gate {
     options: Options,
     /// From the root.
     path: PathBuf,
-    found: Mutex<Option<About>>,
+    found: Mutex<Option<(About, Table<VmAddr>)>>,
     /// The plugin to hand out instead.
     shared: Mutex<Option<Arc<State>>>,
 }
@@ -312,9 +316,8 @@ impl Loader {
         }
         let key = Key::Instance(instance.serial);
         let made = || {
-            let mut about = lock(&gate.found).take().ok_or(ErrorKind::NotAPlugin { why: NO_ROWS })?;
-            let table = Table::of(std::mem::take(&mut about.manifest.exports), &root)?;
-            Ok(Content { library: library.clone(), about, table })
+            let (about, exports) = lock(&gate.found).take().ok_or(ErrorKind::NotAPlugin { why: NO_ROWS })?;
+            Ok(Content { library: library.clone(), about, table: exports.mapped(root.bias())? })
         };
         let (state, is_new) = PLUGINS.enter(key, &gate.path, made).map_err(at)?;
         if !is_new {
@@ -386,7 +389,8 @@ impl Gate {
     /// Reads and compares what the plugin states.
     fn admit(&self, link: &Link) -> Result<(), ErrorKind> {
         let (module, bytes) = link.root_file().ok_or(ErrorKind::NotAPlugin { why: PART_OF_THE_PROGRAM })?;
-        let manifest = Manifest::read(&module.plan, bytes)?.ok_or(ErrorKind::NotAPlugin { why: NO_ROWS })?;
+        let read = Manifest::read(&module.plan, bytes)?;
+        let (manifest, exports) = read.ok_or(ErrorKind::NotAPlugin { why: NO_ROWS })?;
         let warnings = self.options.build.compare(&manifest)?;
         if let Some(old) = state::replaced(&self.path, module.stamp)
             && !self.options.reload
@@ -403,7 +407,7 @@ impl Gate {
             return Err(ErrorKind::AlreadyOpen { path });
         }
         let about = About { stamp: module.stamp, manifest, warnings };
-        *lock(&self.found) = Some(about);
+        *lock(&self.found) = Some((about, exports));
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use super::identity::RowDifference;
 use super::life::{self, Life, Lives};
 use super::manifest::Manifest;
 use super::table::Table;
+use crate::addr::RunAddr;
 use crate::library::Library;
 use crate::link::FileStamp;
 use crate::registry::Member;
@@ -36,7 +37,7 @@ pub(crate) struct Content {
     /// Kept for ever: what a safe lookup handed out may be in use anywhere.
     pub(crate) library: Library,
     pub(crate) about: About,
-    pub(crate) table: Table,
+    pub(crate) table: Table<RunAddr>,
 }
 
 impl Content {

@@ -1,118 +1,213 @@
-//! The items of one plugin by name: built once when it is opened, then only read.
+//! The items of one plugin by name: read from its file before any of it is mapped, then only asked.
 
-use crate::addr::RunAddr;
-use crate::error::{ErrorKind, Place};
-use crate::plan::Query;
-use crate::registry::Member;
-use crate::symbol::SymbolKind;
-use sideload_plugin::abi::{Description, ExportRow};
+use crate::addr::{Bias, RunAddr, VmAddr};
+use crate::error::ErrorKind;
+use crate::room;
+use sideload_plugin::abi::{Described, Description, ExportRow};
+use std::ops::Range;
 
-/// One exported item.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    hash: u64,
+/// One exported item, which is at an `At`: an address of the file, or one of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry<At> {
     pub(crate) fingerprint: u128,
-    pub(crate) address: RunAddr,
+    pub(crate) at: At,
+    hash: u32,
+    name: Piece,
+    of: Piece,
     pub(crate) is_function: bool,
-    pub(crate) name: Box<str>,
-    pub(crate) of: Description,
 }
 
-/// Open addressing over at most half-full slots: a hit takes one probe, mostly.
-#[derive(Debug)]
-pub(crate) struct Table {
-    entries: Box<[Entry]>,
-    /// Index in `entries` plus one, or 0.
-    slots: Box<[u32]>,
+/// A range of what the table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    start: u32,
+    size: u32,
 }
 
-impl Table {
-    pub(crate) fn new(entries: Vec<Entry>) -> Table {
-        let size = (entries.len() * 2).next_power_of_two().max(2);
-        let mut slots = vec![0u32; size].into_boxed_slice();
-        for (at, entry) in (1..).zip(&entries) {
-            let mut slot = entry.hash as usize & (size - 1);
-            while slots[slot] != 0 {
-                slot = (slot + 1) & (size - 1);
-            }
-            slots[slot] = at;
-        }
-        Table { entries: entries.into_boxed_slice(), slots }
-    }
-
-    /// Finds where the image has each item.
-    pub(crate) fn of(rows: Vec<ExportRow>, image: &Member) -> Result<Table, ErrorKind> {
-        let entries = rows.into_iter().map(|row| Entry::of(row, image)).collect::<Result<_, _>>()?;
-        Ok(Table::new(entries))
+impl Piece {
+    fn of(range: Range<usize>) -> Result<Piece, ErrorKind> {
+        let (start, size) = (u32::try_from(range.start), u32::try_from(range.len()));
+        let (Ok(start), Ok(size)) = (start, size) else {
+            return Err(ErrorKind::Malformed { what: "plugin row: names or types of more than 4 GiB", place: None });
+        };
+        Ok(Piece { start, size })
     }
 
     #[inline]
-    pub(crate) fn find(&self, name: &[u8]) -> Option<&Entry> {
-        let hash = hash(name);
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.size as usize
+    }
+}
+
+/// Open addressing over at most half-full slots: a hit takes one probe, mostly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Table<At> {
+    entries: Vec<Entry<At>>,
+    /// Index in `entries` plus one, or 0: a power of two of them.
+    slots: Vec<u32>,
+    /// The names, one behind the other.
+    names: String,
+    /// The descriptions of the types.
+    descriptions: Vec<u8>,
+    /// The entries that came last, by the lower bits of their fingerprints: one of the same type has the same description.
+    recent: [u32; RECENT],
+    /// Whether all of them may pass between compilers.
+    is_stable: bool,
+    /// The largest alignment of a static.
+    align: u64,
+}
+
+impl<At> Default for Table<At> {
+    fn default() -> Table<At> {
+        let (entries, slots, names, descriptions) = (Vec::new(), vec![0; 2], String::new(), Vec::new());
+        Table { entries, slots, names, descriptions, recent: [0; RECENT], is_stable: true, align: 1 }
+    }
+}
+
+const RECENT: usize = 16;
+
+/// What names that somebody chose with care could make of a search.
+const LONGEST_SEARCH: usize = 1000;
+
+impl<At> Table<At> {
+    /// An empty one with room for `count`.
+    pub(crate) fn with_room(count: usize) -> Result<Table<At>, ErrorKind> {
+        let size = count.saturating_mul(2).checked_next_power_of_two().unwrap_or(usize::MAX).max(2);
+        let (mut table, slots) = (Table::default(), room::filled(0, size)?);
+        room::reserve(&mut table.entries, count)?;
+        table.slots = slots;
+        Ok(table)
+    }
+
+    /// Adds an item.
+    pub(crate) fn add(&mut self, row: &ExportRow<'_>, at: At) -> Result<(), ErrorKind> {
+        let malformed = |what| ErrorKind::Malformed { what, place: None };
+        if (self.entries.len() + 1) * 2 > self.slots.len() {
+            self.grow()?;
+        }
+        let hash = hash(row.name.as_bytes());
+        let slot = self.slots_of(hash).take(LONGEST_SEARCH).find(|&slot| match self.entry(slot) {
+            Some(entry) => entry.hash == hash && self.name(entry) == row.name,
+            None => true,
+        });
+        let alike = || malformed("plugin row: names that were made for being hard to tell apart");
+        let slot = slot.ok_or_else(alike)?;
+        if self.slots[slot] != 0 {
+            return Err(malformed("plugin row: one name is exported twice"));
+        }
+        let (fingerprint, is_function) = (row.fingerprint, row.is_function);
+        let recent = fingerprint as usize % RECENT;
+        let of = match self.entries.get(self.recent[recent] as usize) {
+            Some(entry) if entry.fingerprint == fingerprint => entry.of,
+            _ => {
+                let start = self.descriptions.len();
+                room::extend(&mut self.descriptions, row.of.as_bytes())?;
+                Piece::of(start..self.descriptions.len())?
+            }
+        };
+        self.recent[recent] = self.entries.len() as u32;
+        let start = self.names.len();
+        room::push_str(&mut self.names, row.name)?;
+        let name = Piece::of(start..self.names.len())?;
+        self.is_stable &= row.of.is_stable();
+        if !is_function {
+            self.align = self.align.max(row.of.layout().1);
+        }
+        room::push(&mut self.entries, Entry { fingerprint, at, hash, name, of, is_function })?;
+        self.slots[slot] = self.entries.len() as u32;
+        Ok(())
+    }
+
+    fn grow(&mut self) -> Result<(), ErrorKind> {
+        self.slots = room::filled(0, self.slots.len() * 2)?;
+        for at in 0..self.entries.len() {
+            let free = self.slots_of(self.entries[at].hash).find(|&slot| self.slots[slot] == 0);
+            if let Some(slot) = free {
+                self.slots[slot] = at as u32 + 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where an item of that hash may be, one slot after the other.
+    #[inline]
+    fn slots_of(&self, hash: u32) -> impl Iterator<Item = usize> + use<At> {
         let mask = self.slots.len() - 1;
-        let mut slot = hash as usize & mask;
-        loop {
-            // At least half of the slots are empty, so this ends.
-            let entry = self.entries.get((self.slots[slot] as usize).wrapping_sub(1))?;
-            if entry.hash == hash && entry.name.as_bytes() == name {
+        (0..=mask).map(move |step| (hash as usize).wrapping_add(step) & mask)
+    }
+
+    #[inline]
+    fn entry(&self, slot: usize) -> Option<&Entry<At>> {
+        self.entries.get((self.slots[slot] as usize).wrapping_sub(1))
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&Entry<At>> {
+        let hash = hash(name);
+        for slot in self.slots_of(hash) {
+            // At least half of the slots are empty.
+            let entry = self.entry(slot)?;
+            if entry.hash == hash && self.names.as_bytes().get(entry.name.range()) == Some(name) {
                 return Some(entry);
             }
-            slot = (slot + 1) & mask;
         }
+        None
     }
 
     /// In the order of the file.
-    pub(crate) fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry<At>] {
         &self.entries
     }
 
     /// In the order of their names: sorted for who asks, not at each open.
-    pub(crate) fn by_name(&self) -> Vec<&Entry> {
-        let mut entries: Vec<&Entry> = self.entries.iter().collect();
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    pub(crate) fn by_name(&self) -> Vec<&Entry<At>> {
+        let mut entries: Vec<&Entry<At>> = self.entries.iter().collect();
+        entries.sort_unstable_by_key(|entry| self.name(entry));
         entries
     }
-}
 
-impl Entry {
-    pub(crate) fn new(row: ExportRow, address: RunAddr) -> Entry {
-        Entry {
-            hash: hash(row.name.as_bytes()),
-            fingerprint: row.fingerprint,
-            address,
-            is_function: row.is_function,
-            name: row.name.into(),
-            of: row.of,
-        }
+    pub(crate) fn name(&self, entry: &Entry<At>) -> &str {
+        self.names.get(entry.name.range()).unwrap_or_default()
     }
 
-    /// A row is only the file's word: the symbol has to be there, of that kind, and inside the image.
-    fn of(row: ExportRow, image: &Member) -> Result<Entry, ErrorKind> {
-        let wrong = |what| ErrorKind::Malformed { what, place: None };
-        let missing = wrong("plugin row: an export whose symbol is not in the symbol table");
-        let found = image.find(&Query::by_name(row.symbol.as_bytes())).ok_or(missing)?;
-        let address = found.vm + image.bias();
-        let fits = match (image, row.is_function, found.kind) {
-            (Member::Ours(instance), true, SymbolKind::Code) => instance.executes(address),
-            (Member::Ours(instance), false, SymbolKind::Data) => {
-                let (size, align) = row.of.layout();
-                let region = instance.module.plan.region(found.vm, size);
-                region.is_some_and(|region| region.prot.read) && address.0.is_multiple_of(align.max(1))
-            }
-            _ => false,
+    pub(crate) fn type_of(&self, entry: &Entry<At>) -> Described {
+        let description = self.descriptions.get(entry.of.range()).and_then(Description::new);
+        description.expect("invariant: what a table holds was read from a description").read()
+    }
+
+    /// Whether everything may pass between compilers.
+    pub(crate) fn is_stable(&self) -> bool {
+        self.is_stable
+    }
+}
+
+impl Table<VmAddr> {
+    /// The same where the image is mapped with that bias.
+    pub(crate) fn mapped(self, bias: Bias) -> Result<Table<RunAddr>, ErrorKind> {
+        let Table { entries, slots, names, descriptions, recent, is_stable, align } = self;
+        // Of the address in the file it was checked.
+        if !bias.0.is_multiple_of(align) {
+            let what = "plugin row: a static of an alignment that its image does not have";
+            return Err(ErrorKind::Malformed { what, place: None });
+        }
+        let mapped = |Entry { fingerprint, at, hash, name, of, is_function }| Entry {
+            fingerprint,
+            at: at + bias,
+            hash,
+            name,
+            of,
+            is_function,
         };
-        if !fits {
-            let place = Some(Place::Vm(found.vm));
-            return Err(ErrorKind::Malformed { what: "plugin row: an export that is not what its symbol says", place });
-        }
-        Ok(Entry::new(row, address))
+        let entries = entries.into_iter().map(mapped).collect();
+        Ok(Table { entries, slots, names, descriptions, recent, is_stable, align })
     }
 }
+
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Eight bytes at a time; with a name that is a constant, it is one as well.
 #[inline]
-fn hash(name: &[u8]) -> u64 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+fn hash(name: &[u8]) -> u32 {
     let (words, rest) = name.as_chunks::<8>();
     let mut hash = name.len() as u64;
     for word in words {
@@ -121,15 +216,17 @@ fn hash(name: &[u8]) -> u64 {
     let tail = rest.iter().fold(0, |tail, &byte| tail << 8 | u64::from(byte));
     hash = (hash.rotate_left(23) ^ tail).wrapping_mul(FACTOR);
     // The product's high bits depend on all of the name, its low bits do not.
-    hash ^ (hash >> 32)
+    (hash ^ (hash >> 32)) as u32
 }
 
 /// The names that are most like `name`, the most similar first.
-pub(crate) fn nearest(name: &str, names: &[Entry]) -> Vec<String> {
+pub(crate) fn nearest<At>(name: &str, table: &Table<At>) -> Vec<String> {
     let limit = (name.chars().count() / 3).max(1);
-    let mut near: Vec<(usize, &str)> = names
+    let mut near: Vec<(usize, &str)> = table
+        .entries()
         .iter()
-        .map(|entry| (distance(&name.to_lowercase(), &entry.name.to_lowercase()), &*entry.name))
+        .map(|entry| table.name(entry))
+        .map(|other| (distance(&name.to_lowercase(), &other.to_lowercase()), other))
         .filter(|(distance, _)| *distance <= limit)
         .collect();
     near.sort();
@@ -156,28 +253,77 @@ mod tests {
     use super::*;
     use sideload_plugin::abi::parse_signature;
 
-    fn table(names: &[String]) -> Table {
+    fn row(name: &str) -> ExportRow<'_> {
         let of = Description::of(&parse_signature("fn()").unwrap());
-        let row = |name: &String| ExportRow {
-            is_function: true,
-            name: name.clone(),
-            symbol: name.clone(),
-            fingerprint: 1,
-            of: of.clone(),
-        };
-        Table::new((1..).zip(names).map(|(at, name)| Entry::new(row(name), RunAddr(at))).collect())
+        ExportRow { is_function: true, name, symbol: name.as_bytes(), fingerprint: 1, of }
+    }
+
+    fn table(names: &[String]) -> Table<VmAddr> {
+        let mut table = Table::default();
+        for (at, name) in (1..).zip(names) {
+            table.add(&row(name), VmAddr(at)).unwrap();
+        }
+        table
     }
 
     #[test]
     fn every_name_is_found_and_no_other() {
         let names: Vec<String> = (0..500).map(|at| format!("{}_{at}", "x".repeat(at % 20))).collect();
-        let table = table(&names);
+        let table = table(&names).mapped(Bias(0x1000)).unwrap();
         for (at, name) in (1..).zip(&names) {
-            assert_eq!(table.find(name.as_bytes()).map(|entry| entry.address), Some(RunAddr(at)), "{name}");
+            let found = table.find(name.as_bytes()).unwrap();
+            assert_eq!((found.at, table.name(found)), (RunAddr(0x1000 + at), name.as_str()));
+            assert_eq!(table.type_of(found).to_string(), "extern \"C\" fn()");
             assert!(table.find(format!("{name}!").as_bytes()).is_none());
         }
         assert!(table.find(b"").is_none());
         assert!(self::table(&[]).find(b"a").is_none());
+    }
+
+    #[test]
+    fn a_name_is_there_once() {
+        let mut table = table(&["a".into(), "b".into()]);
+        let error = table.add(&row("a"), VmAddr(9)).unwrap_err();
+        assert!(error.to_string().contains("exported twice"), "{error}");
+    }
+
+    /// Texts of sixteen letters, the second half chosen so that the hash is the same.
+    fn of_one_hash() -> impl Iterator<Item = String> {
+        let names = (0u32..).filter_map(|at| {
+            // Low bytes first: they reach all bits.
+            let one: String = format!("{at:08}").chars().rev().collect();
+            let word = u64::from_le_bytes(*one.as_bytes().first_chunk()?);
+            let before = (16u64.rotate_left(23) ^ word).wrapping_mul(FACTOR);
+            let other = before.rotate_left(23) ^ u64::from_le_bytes(*b"together");
+            Some(one + std::str::from_utf8(&other.to_le_bytes()).ok()?)
+        });
+        names.filter(|name| name.is_ascii())
+    }
+
+    #[test]
+    fn names_that_are_hard_to_tell_apart_end_in_an_error() {
+        let first = of_one_hash().next().unwrap();
+        let mut table: Table<VmAddr> = Table::default();
+        let mut added = of_one_hash().map(|name| {
+            assert_eq!(hash(name.as_bytes()), hash(first.as_bytes()));
+            table.add(&row(&name), VmAddr(1))
+        });
+        let error = added.by_ref().take(2 * LONGEST_SEARCH).find_map(Result::err).unwrap();
+        assert!(error.to_string().contains("hard to tell apart"), "{error}");
+    }
+
+    #[test]
+    fn statics_are_aligned_where_they_are_mapped() {
+        let of = Description::of(&Described { size: 0, align: 1 << 16, ..parse_signature("fn()").unwrap() });
+        let wide = ExportRow { is_function: false, of, ..row("wide") };
+        let table = |row: &ExportRow<'_>| {
+            let mut table = Table::default();
+            table.add(row, VmAddr(1 << 16)).unwrap();
+            table
+        };
+        assert!(table(&wide).mapped(Bias(3 << 16)).is_ok());
+        assert!(table(&wide).mapped(Bias(0x1000)).is_err());
+        assert!(table(&ExportRow { is_function: true, ..wide }).mapped(Bias(0x1000)).is_ok());
     }
 
     #[test]
@@ -187,7 +333,7 @@ mod tests {
         let cases: &[(&str, &[&str])] =
             &[("gret", &["Great", "greet"]), ("GREET", &["greet", "Great"]), ("grösse", &["größe"]), ("open", &[])];
         for (name, expected) in cases {
-            assert_eq!(nearest(name, table.entries()), *expected, "{name}");
+            assert_eq!(nearest(name, &table), *expected, "{name}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Corrupted rows: an error or a plugin, never a signal.
 
 use crate::build::{passes_alone, plugin};
-use crate::rows::is_mapped;
+use crate::rows::{is_mapped, seal_items};
 use crate::support::Folder;
 use sideload::addr::VmAddr;
 use sideload::{ErrorKind, Loader, Plugin, Source, abi};
@@ -45,11 +45,11 @@ fn pieces(bytes: &[u8]) -> Vec<Piece> {
     let plan = sideload::plan::plan(bytes, "corrupted").expect("sound");
     let items = plan.item_rows(bytes).expect("sound");
     let place = |vm: VmAddr| plan.file_offset(vm, 1).expect("in the file") as usize;
-    for &row in items.rows() {
+    for (row, pointers) in items.iter() {
         let at = place(row);
-        let size = 16 + 8 * (2 + number(at + 8));
+        let size = abi::item_size(&bytes[at..]);
         pieces.push(Piece { range: at..at + size, sum: None });
-        for &(_, target) in &items.pointers_from(row)[..(size - 16) / 8] {
+        for &(_, target) in &pointers[..(size - 16) / 8] {
             let block = place(target);
             let sum: Sum = |block, _| abi::sum(&block[8..]);
             pieces.push(Piece { range: block..block + 8 + number(block + 4), sum: Some((block, sum)) });
@@ -109,6 +109,7 @@ fn corrupted_rows_are_an_error_or_a_plugin() {
             }
             if copy % 2 == 0 {
                 seal(&mut bytes, piece);
+                seal_items(&mut bytes);
             }
             let name = format!("/corrupted/{copy}/{}", path.file_name().expect("a file").display());
             // SAFETY: only rows were changed. An entry that a row names is checked to be code of the plugin, and these

@@ -3,6 +3,8 @@
 use crate::build::{passes_alone, plugin};
 use crate::support::{Folder, kind};
 use crate::types::{greeter, open};
+use sideload::addr::VmAddr;
+use sideload::plan::LoadPlan;
 use sideload::{BuildPolicy, Error, ErrorKind, Library, Loader, Plugin, Source, Stage, Strictness, ledger};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +53,30 @@ pub(crate) fn edit(path: &Path, from: &[u8], to: &[u8]) {
         let sum = seal(&bytes[start..end]);
         bytes[start..start + 4].copy_from_slice(&sum.to_le_bytes());
     }
+    seal_items(&mut bytes);
     fs::write(path, bytes).expect("a copy of ours");
+}
+
+/// Makes the sums of items' rows right, as far as they still are rows.
+pub(crate) fn seal_items(bytes: &mut [u8]) {
+    let Ok(plan) = sideload::plan::plan(bytes, "edited") else { return };
+    let Ok(items) = plan.item_rows(bytes) else { return };
+    for (row, pointers) in items.iter() {
+        if let Some((at, sum)) = item_sum(bytes, &plan, row, pointers) {
+            bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+        }
+    }
+}
+
+/// Where a row has its sum, and what that is.
+fn item_sum(bytes: &[u8], plan: &LoadPlan, row: VmAddr, pointers: &[(VmAddr, VmAddr)]) -> Option<(usize, u32)> {
+    let at = plan.file_offset(row, 16)? as usize;
+    let plain: [u8; 4] = *bytes[at + 12..].first_chunk()?;
+    let block = |vm: VmAddr| Some(u32::from_le_bytes(*bytes[plan.file_offset(vm, 8)? as usize..].first_chunk()?));
+    let sums = pointers.iter().take(2 + usize::from(plain[0])).map(|(_, target)| block(*target));
+    let sums: Vec<u32> = sums.collect::<Option<_>>()?;
+    let (front, parts) = sums.split_first_chunk()?;
+    Some((at + 8, sideload::abi::item_sum(plain, *front, parts.iter().copied())))
 }
 
 /// Where a note or a block has that text.

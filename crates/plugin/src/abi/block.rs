@@ -70,6 +70,12 @@ impl Block {
         }
     }
 
+    /// The sum of its bytes.
+    pub(super) const fn sum(self) -> u32 {
+        // SAFETY: it points to a header.
+        u32::from_le(unsafe { (*self.0).sum })
+    }
+
     /// All of it.
     pub fn bytes(self) -> &'static [u8] {
         // SAFETY: it points to a header.
@@ -109,10 +115,15 @@ pub const fn sum(bytes: &[u8]) -> u32 {
     hash_of(bytes) as u32
 }
 
+/// The sum and the bytes of the block that `bytes` begin with, as it says.
+pub(super) fn stated(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (sum, rest) = bytes.split_first_chunk()?;
+    let (size, rest) = rest.split_first_chunk()?;
+    Some((u32::from_le_bytes(*sum), rest.get(..u32::from_le_bytes(*size) as usize)?))
+}
+
 /// Reads the block that `bytes` begin with.
 pub(super) fn read(bytes: &[u8]) -> Option<&[u8]> {
-    let (stated, rest) = bytes.split_first_chunk()?;
-    let (size, rest) = rest.split_first_chunk()?;
-    let bytes = rest.get(..u32::from_le_bytes(*size) as usize)?;
-    (sum(bytes) == u32::from_le_bytes(*stated)).then_some(bytes)
+    let (stated, bytes) = stated(bytes)?;
+    (sum(bytes) == stated).then_some(bytes)
 }

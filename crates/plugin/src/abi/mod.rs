@@ -27,7 +27,7 @@ pub use functions::{Api, Exported, Lookup};
 pub use init::{Host, InitCall, InitFunction, InitStatus, Outcome, Report, item_fingerprint, run_init};
 pub use item::{
     Blocks, ITEM_PREFIX, Item, Item1, Item2, Item3, Item4, Item5, Item6, Item7, Item8, Item9, ItemRow, item_size,
-    linked_item,
+    item_sum, linked_item,
 };
 pub use linked::{Linked, LinkedItem, LinkedPlugin};
 pub use note::{ExportKind, FORMAT, Init, NOTE_NAME, Note, Notes, SEPARATOR, checksum, note_type};

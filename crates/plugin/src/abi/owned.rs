@@ -2,6 +2,7 @@
 
 use super::bytes::hash_of;
 use super::types::{STATIC, Writer};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Deeper than any type that somebody writes; what is deeper is no description.
@@ -79,7 +80,19 @@ impl<'a> Reader<'a> {
         Some(first)
     }
 
+    #[inline]
     pub(super) fn number(&mut self) -> Option<u128> {
+        match self.bytes {
+            // Most are of one byte.
+            [byte @ ..0x80, rest @ ..] => {
+                self.bytes = rest;
+                Some((*byte).into())
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Option<u128> {
         let mut value = 0u128;
         for shift in (0..).step_by(7) {
             let byte = self.byte()?;
@@ -116,9 +129,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that may bring the NUL of a C string along.
-    pub(super) fn c_text(&mut self) -> Option<String> {
+    pub(super) fn c_borrowed(&mut self) -> Option<&'a str> {
         let text = self.borrowed()?;
-        Some(text.strip_suffix('\0').unwrap_or(text).to_owned())
+        Some(text.strip_suffix('\0').unwrap_or(text))
+    }
+
+    pub(super) fn c_text(&mut self) -> Option<String> {
+        self.c_borrowed().map(str::to_owned)
     }
 
     fn flag(&mut self) -> Option<bool> {
@@ -262,16 +279,16 @@ impl Reader<'_> {
 
 /// A description that was found to be one, and is read when somebody asks: most are only compared by their hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Description {
-    bytes: Box<[u8]>,
+pub struct Description<'a> {
+    bytes: Cow<'a, [u8]>,
 }
 
-impl Description {
+impl<'a> Description<'a> {
     /// Checks a description that fills `bytes`.
-    pub fn new(bytes: &[u8]) -> Option<Description> {
+    pub fn new(bytes: &'a [u8]) -> Option<Description<'a>> {
         let mut reader = Reader { bytes };
         reader.pass(0)?;
-        reader.bytes.is_empty().then(|| Description { bytes: bytes.into() })
+        reader.bytes.is_empty().then_some(Description { bytes: Cow::Borrowed(bytes) })
     }
 
     /// Whether `bytes` are a description that may stand in that of a function, behind the lifetimes that it names.
@@ -281,13 +298,18 @@ impl Description {
     }
 
     /// One that was put together from parts.
-    pub(super) fn of_parts(bytes: &[u8]) -> Description {
-        Description { bytes: bytes.into() }
+    pub(super) fn of_parts(bytes: Cow<'a, [u8]>) -> Description<'a> {
+        Description { bytes }
     }
 
     /// The description of a type.
-    pub fn of(described: &Described) -> Description {
-        Description { bytes: described.encode().into() }
+    pub fn of(described: &Described) -> Description<'static> {
+        Description { bytes: Cow::Owned(described.encode()) }
+    }
+
+    /// The bytes that it is written in.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Whether the type may pass between compilers.

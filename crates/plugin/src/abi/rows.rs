@@ -7,28 +7,28 @@ use super::signature::parse_item;
 
 /// What one note says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RowNote {
+pub enum RowNote<'a> {
     /// Who the plugin is, or how it was built: keys and values.
     Identity(Vec<(String, String)>),
     /// An exported item.
-    Export(ExportRow),
+    Export(ExportRow<'a>),
     /// An init function.
     Init(InitRow),
 }
 
 /// An exported item.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExportRow {
+pub struct ExportRow<'a> {
     /// Whether it is a function.
     pub is_function: bool,
     /// The name it is looked up by.
-    pub name: String,
+    pub name: &'a str,
     /// The name of its symbol.
-    pub symbol: String,
+    pub symbol: &'a [u8],
     /// The fingerprint of its type.
     pub fingerprint: u128,
     /// Its type.
-    pub of: Description,
+    pub of: Description<'a>,
 }
 
 /// An init function.
@@ -55,7 +55,7 @@ pub struct Malformed(pub &'static str);
 /// # Errors
 /// What is wrong with it; also a format or a type of note that this version does not know, since what a row that is
 /// left out would have said cannot be told.
-pub fn read_note(kind: u32, desc: &[u8]) -> Result<RowNote, Malformed> {
+pub fn read_note(kind: u32, desc: &[u8]) -> Result<RowNote<'_>, Malformed> {
     let (sum, body) = desc.split_first_chunk().ok_or(Malformed("plugin row: shorter than its checksum"))?;
     let sum = u32::from_le_bytes(*sum);
     if sum != 0 && sum != checksum(kind, desc) {
@@ -114,19 +114,19 @@ fn pairs(reader: &mut Reader<'_>) -> Option<Vec<(String, String)>> {
     Some(rows)
 }
 
-fn export(reader: &mut Reader<'_>) -> Result<ExportRow, Malformed> {
+fn export<'a>(reader: &mut Reader<'a>) -> Result<ExportRow<'a>, Malformed> {
     let cut = Malformed("plugin row: an export row cut off");
     let kind =
         reader.byte().and_then(ExportKind::from_byte).ok_or(Malformed("plugin row: an export of an unknown kind"))?;
-    let (name, symbol) = reader.c_text().zip(reader.c_text()).ok_or_else(|| cut.clone())?;
+    let (name, symbol) = reader.c_borrowed().zip(reader.c_borrowed()).ok_or_else(|| cut.clone())?;
     // What a macro writes is an item.
     if kind != ExportKind::Signature {
         return Err(Malformed("plugin row: an export of an unknown kind"));
     }
-    let text = reader.c_text().ok_or(cut)?;
-    let (is_function, of) = parse_item(&text).map_err(|_| Malformed("plugin row: a signature that cannot be read"))?;
+    let text = reader.c_borrowed().ok_or(cut)?;
+    let (is_function, of) = parse_item(text).map_err(|_| Malformed("plugin row: a signature that cannot be read"))?;
     let (fingerprint, of) = (of.fingerprint(), Description::of(&of));
-    Ok(ExportRow { is_function, name, symbol, fingerprint, of })
+    Ok(ExportRow { is_function, name, symbol: symbol.as_bytes(), fingerprint, of })
 }
 
 fn init(reader: &mut Reader<'_>) -> Option<InitRow> {
