@@ -192,21 +192,28 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// All bytes.
-    pub(crate) fn all(&self) -> &'a [u8] {
-        self.bytes.0
+    /// All from here on.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes.from(self.at).unwrap_or_default()
     }
 
-    /// The `N` bytes at `at`, wherever the cursor stands.
+    /// Goes on to where no more than this is left.
     #[inline]
-    pub(crate) fn ahead<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
-        self.bytes.array(at)
+    pub(crate) fn leave(&mut self, rest: &[u8]) {
+        self.at = self.bytes.len().saturating_sub(rest.len()) as u64;
     }
 
     fn long_uleb128(&mut self) -> Option<u64> {
-        if let Some(bytes) = self.bytes.array(self.at)
-            && let (value, size @ ..=8) = short_uleb128(bytes)
-        {
+        // Negative offsets, which linkers write as large ones, have ten bytes.
+        if let Some([bytes @ .., ninth, tenth]) = self.bytes.array::<10>(self.at) {
+            let (value, size) = short_uleb128(bytes);
+            let (value, size) = match (ninth, tenth) {
+                _ if size <= 8 => (value, size),
+                (0..0x80, _) => (value | u64::from(ninth) << 56, 9),
+                (_, 0..2) => (value | u64::from(ninth & 0x7f) << 56 | u64::from(tenth) << 63, 10),
+                _ => return None,
+            };
             self.at += size;
             return Some(value);
         }

@@ -133,6 +133,7 @@ impl<M: Memory> Visitor<Box<ErrorKind>> for Stores<'_, '_, M> {
         }
     }
 
+    #[inline]
     fn window(&mut self, range: VmRange) -> Option<Window<'_>> {
         self.memory.window(range)
     }

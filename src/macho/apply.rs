@@ -46,8 +46,7 @@ fn rebase(run: Run, backed: VmRange, content: &[u8], window: &mut Window<'_>) ->
     let Some(range) = run.range().filter(inside) else { return false };
     let mut at = (range.start.0 - backed.start.0) as usize;
     if run.distance == 8 {
-        let content = content.get(at..at + range.size as usize).unwrap_or_default();
-        return window.rebase_all(at, content.as_chunks().0);
+        return window.beside(content).all(at, run.count as usize);
     }
     for _ in 0..run.count {
         window.rebase(at, VmAddr(Bytes(content).u64(at as u64).unwrap_or(0)));

@@ -80,12 +80,15 @@ impl Run {
 pub struct Rebases<'t, 'a> {
     cursor: Cursor<'a>,
     head: Head<'t>,
+    /// Behind all places so far: from here on, memory is still as in the file.
+    relocated: VmAddr,
 }
 
 impl<'t, 'a> Rebases<'t, 'a> {
     /// Before the first of them.
     pub fn new(tables: &'t Tables, file: &'a [u8]) -> Rebases<'t, 'a> {
-        Rebases { cursor: Cursor::new(super::slice(file, tables.rebase), 0), head: Head::new(tables) }
+        let cursor = Cursor::new(super::slice(file, tables.rebase), 0);
+        Rebases { cursor, head: Head::new(tables), relocated: VmAddr(0) }
     }
 
     /// The next places that are rebased; none after the last.
@@ -106,7 +109,7 @@ impl<'t, 'a> Rebases<'t, 'a> {
     #[inline(always)]
     pub(super) fn advance(&mut self) -> Result<Option<Run>, Wrong> {
         const CUT: Wrong = Wrong("rebase opcodes: end inside an operand");
-        let Rebases { cursor, head } = self;
+        let Rebases { cursor, head, relocated } = self;
         loop {
             let Some(byte) = cursor.u8() else { return Ok(None) };
             let mut uleb = || cursor.uleb128().ok_or(CUT);
@@ -135,7 +138,10 @@ impl<'t, 'a> Rebases<'t, 'a> {
                 _ => return Err(Wrong("rebase opcodes: an unknown one")),
             };
             if count > 0 {
-                return head.run(count, skip).map(Some);
+                let run = head.run(count, skip)?;
+                let end = run.range().map_or(VmAddr(u64::MAX), VmRange::end);
+                *relocated = (*relocated).max(end);
+                return Ok(Some(run));
             }
         }
     }

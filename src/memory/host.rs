@@ -260,12 +260,13 @@ impl Memory for HostMemory {
         Ok(())
     }
 
+    #[inline]
     fn window(&mut self, range: VmRange) -> Option<Window<'_>> {
         let bias = self.bias();
         let at = self.place(range.start, range.size).ok()?;
         // SAFETY: `place` checked that the range lies in one writable range of this image, which is mapped readable and
         // writable; the slice borrows the memory as a whole, and no code that could refer to it has run.
         let bytes = unsafe { std::slice::from_raw_parts_mut(at, range.size as usize) };
-        Some(Window { bytes, bias })
+        Some(Window::new(bytes, bias))
     }
 }

@@ -74,9 +74,10 @@ impl Memory for Scratch {
         Ok(())
     }
 
+    #[inline]
     fn window(&mut self, range: VmRange) -> Option<Window<'_>> {
         let bias = self.bias;
         let bytes = self.place(range.start, range.size).ok()?;
-        Some(Window { bytes, bias })
+        Some(Window::new(bytes, bias))
     }
 }

@@ -1,7 +1,7 @@
 //! Fixups applied into a buffer, for every processor, byte for byte against those that another library reads.
 
 use sideload::ErrorKind;
-use sideload::addr::{Bias, RunAddr, VmAddr};
+use sideload::addr::{Bias, RunAddr, VmAddr, VmRange};
 use sideload::link::Bindings;
 use sideload::memory::{Memory, NotWritable, Scratch};
 use sideload::plan::{LoadPlan, Tables, TlsModel};
@@ -96,6 +96,42 @@ fn opcodes_in_bulk_come_to_the_same() {
     assert!(fine > 100 && wrong > 20, "{fine} fine, {wrong} wrong");
 }
 
+/// Words are stored a few at a time, with some that are as they were: never in a page without a fixup, since each that
+/// is written to takes memory of its own.
+#[test]
+fn pages_without_fixups_stay_as_they_are() {
+    use test_fixtures::macho_build::{MachOBuild, Segment};
+    use test_fixtures::macho_edit::uleb;
+    let page = |number: u64| VmAddr(0x10_0000 + number * 0x1000);
+    // The last words of the first page and the first one of the third; the second has none.
+    for count in 1..16_u64 {
+        let mut image = MachOBuild::new(4096);
+        let at = image.put(&[0; 0x3000]);
+        image.segment(Segment::data(page(0).0, (at, 0x3000)));
+        let mut rebase = vec![0x11, 0x21];
+        rebase.extend(uleb(0x1000 - 8 * count - 8));
+        // The first run is done by itself. Behind it come a run with a step, another step, and a run.
+        rebase.extend([0x51, 0x50 | count as u8, 0x4f, 0x30]);
+        rebase.extend(uleb(0x1000 - 15 * 8));
+        rebase.extend([0x51, 0x40, 0]);
+        image.dyld_info([&rebase, &[], &[], &[], &[]]);
+        let bytes = image.build();
+        let plan = crate::plan("pages", &bytes, "x86_64");
+        let (bindings, addresses) = bindings(&plan, &bytes);
+        let mut memory = Scratch::new(&plan, &bytes, Bias(BIAS)).expect("a small image");
+        let second = VmRange::new(page(1).0, 0x1000).expect("a page");
+        for place in (second.start.0..second.end().0).step_by(8) {
+            memory.store_u64(VmAddr(place), u64::MAX).expect("it is writable");
+        }
+        relocate(ModuleId(0), &plan, &bytes, &bindings, &addresses, &mut memory).expect("relocates");
+        assert!(memory.bytes(second).expect("a page").iter().all(|&byte| byte == 0xff), "{count}");
+        let bias = BIAS.to_le_bytes();
+        for place in [page(1).0 - 8, page(1).0 - 8 * count, page(1).0 - 8 * count - 8, page(2).0] {
+            assert_eq!(memory.bytes(VmRange::new(place, 8).expect("a word")), Some(&bias[..]), "{count}");
+        }
+    }
+}
+
 /// Two segments of data and a gap between them, and streams that go through them, now and then past an end.
 fn random_opcodes(seed: u64) -> Vec<u8> {
     use test_fixtures::macho_build::{MachOBuild, Segment};
@@ -119,13 +155,14 @@ fn random_opcodes(seed: u64) -> Vec<u8> {
         let mut bytes = head.to_vec();
         for _ in 0..random(120) {
             let operation = operations[random(operations.len() as u64) as usize];
-            bytes.push(operation | random(if matches!(operation, 0x40 | 0x50 | 0xb0) { 16 } else { 1 }) as u8);
+            let mut immediate = |below: u64| random(below) as u8;
+            bytes.push(operation | immediate(if matches!(operation, 0x40 | 0x50 | 0xb0) { 16 } else { 1 }));
             let small = if random(20) == 0 { random(0x3000) } else { random(200) };
             match operation {
                 0x30 | 0x70 | 0xa0 => bytes.extend(uleb(small)),
                 0x60 => bytes.extend(uleb(random(40))),
                 // There and back again.
-                0x8f => bytes.extend(uleb(if random(2) == 0 { small } else { small.wrapping_neg() })),
+                0x3f | 0x8f => bytes.extend(uleb(if random(2) == 0 { small } else { small.wrapping_neg() })),
                 0x80 | 0xc0 => {
                     bytes.extend(uleb(random(9)));
                     bytes.extend(uleb(random(40)));
@@ -135,7 +172,7 @@ fn random_opcodes(seed: u64) -> Vec<u8> {
         }
         bytes
     };
-    let rebase = stream(&[0x30, 0x40, 0x40, 0x50, 0x50, 0x50, 0x60, 0x70, 0x80], &[0x11, 0x21, 0x10]);
+    let rebase = stream(&[0x30, 0x3f, 0x40, 0x40, 0x50, 0x50, 0x50, 0x60, 0x70, 0x80], &[0x11, 0x21, 0x90, 0x01]);
     let operations = &[0x8f, 0x90, 0x90, 0xa0, 0xa0, 0xb0, 0xc0];
     let bind = stream(operations, &[0x11, 0x51, 0x40, b'_', b'a', 0, 0x71, 0x80, 0x01]);
     let weak = stream(operations, &[0x51, 0x40, b'_', b'b', 0, 0x72, 0xf8, 0x7e]);

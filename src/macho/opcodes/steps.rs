@@ -1,109 +1,121 @@
-//! Operations in bulk: those that nearly all of a stream consists of, applied to a window by a loop without branches but
-//! its own. What comes next is as good as random, and a branch that is guessed wrong takes longer than ten fixups.
+//! Operations in bulk: those that nearly all of a stream consists of, applied to a window by loops that take the same way for
+//! each. What comes next is as good as random, and a branch that is guessed wrong takes longer than ten fixups; and to
+//! know where the next operation begins must not take longer than the fixups of this one.
 //!
 //! Whatever is not so simple stops the loop before it, and takes the long way: other operations, long operands, places
 //! outside the window, more fixups than there may be, the end.
 
-use super::{Binds, POINTER, Rebases, Run, TYPE_POINTER};
+use super::{Binds, POINTER, Rebases, TYPE_POINTER};
 use crate::addr::{RunAddr, VmAddr, VmRange};
-use crate::bytes::{Cursor, short_uleb128};
-use crate::memory::Window;
+use crate::bytes::short_uleb128;
+use crate::memory::{Rebasing, Window};
 
-/// What an operation does: fixups in a row, then a step of so many words, and of as many bytes as its operand says.
+/// A run of words, or one, and a step: two bytes, as nearly all of a stream is. A run is an operation and its step the next
+/// one; a single word has its step as its operand. Where the next pair begins is therefore known before either byte is.
 #[derive(Clone, Copy)]
-struct Step {
-    simple: bool,
+struct Pair {
+    /// How many words are rebased.
     count: u8,
-    words: u8,
-    has_operand: bool,
+    /// The bits of the second byte that tell whether it is a pair, and what they are then.
+    mask: u8,
+    expected: u8,
+    /// The bits of the second byte that are the step, and how many bytes it counts in.
+    step: u8,
+    unit: u8,
 }
 
-/// By the first byte of the operation.
-type Steps = [Step; 256];
+const MOVE_WORDS: u8 = 0x40;
+const WORDS: u8 = 0x50;
+/// Words whose number is an operand: they come in hundreds.
+const MANY_WORDS: u8 = 0x60;
+const WORD_AND_SKIP: u8 = 0x70;
 
-const REBASES: Steps = table(&[
-    // Operation, count, words, operand; `N` stands for the immediate value.
-    (0x30, 0, 0, true),
-    (MOVE_WORDS, 0, N, false),
-    (0x50, N, 0, false),
-    (0x70, 1, 0, true),
-]);
-
-/// A bit for each operation of [`REBASES`] that has an operand, by its high four bits.
-const WITH_OPERAND: u64 = {
-    let (mut bits, mut operation) = (0, 0);
-    while operation < 16 {
-        bits |= (REBASES[operation << 4].has_operand as u64) << operation;
-        operation += 1;
+/// By the first byte.
+const PAIRS: [Pair; 256] = {
+    let never = Pair { count: 0, mask: 0, expected: 1, step: 0, unit: 0 };
+    let (mut pairs, mut immediate) = ([never; 256], 0);
+    while immediate < 16 {
+        pairs[(WORDS | immediate) as usize] =
+            Pair { count: immediate, mask: 0xf0, expected: MOVE_WORDS, step: 0xf, unit: 8 };
+        pairs[(WORD_AND_SKIP | immediate) as usize] = Pair { count: 1, mask: 0x80, expected: 0, step: 0x7f, unit: 1 };
+        immediate += 1;
     }
-    bits
+    pairs
 };
 
-const BINDS: Steps = table(&[(0x80, 0, 0, true), (0x90, 1, 0, false), (0xa0, 1, 0, true), (0xb0, 1, N, false)]);
-
-const N: u8 = u8::MAX;
-const MOVE_WORDS: u8 = 0x40;
-/// A count and a distance: one in ten binds.
-const REPEAT: u8 = 0xc0;
-
-const fn table(rows: &[(u8, u8, u8, bool)]) -> Steps {
-    let mut steps = [Step { simple: false, count: 0, words: 0, has_operand: false }; 256];
-    let mut at = 0;
-    while at < rows.len() {
-        let (operation, count, words, has_operand) = rows[at];
-        let mut immediate = 0;
-        while immediate < 16 {
-            let count = if count == N { immediate } else { count };
-            let words = if words == N { immediate } else { words };
-            steps[(operation | immediate) as usize] = Step { simple: true, count, words, has_operand };
-            immediate += 1;
-        }
-        at += 1;
-    }
-    steps
-}
+/// The smallest page of any machine.
+const PAGE: usize = 0x1000;
 
 impl Rebases<'_, '_> {
     /// Applies what comes next to the window of that region, whose content in the file is given.
     pub(in crate::macho) fn apply(&mut self, region: VmRange, content: &[u8], window: &mut Window<'_>) {
-        let Rebases { cursor, head } = self;
+        let Rebases { cursor, head, relocated } = self;
         if head.kind != TYPE_POINTER {
             return;
         }
-        let (mut next, mut left) = (cursor.at, head.left);
+        let mut words = window.beside(content);
+        let (mut rest, mut left) = (cursor.rest(), head.left);
         let mut at = head.at.wrapping_sub(region.start.0);
-        while let Some([operation, after]) = cursor.ahead(next) {
-            let step = REBASES[usize::from(operation)];
-            // The next byte is read in any case, and counts only where it is an operand.
-            let has_operand = WITH_OPERAND >> (operation >> 4) & 1;
-            let operand = u64::from(after) & has_operand.wrapping_neg();
-            let count = u64::from(step.count);
-            if !step.simple || operand >= 0x80 || count > left || !rebase(at, content, count as usize, window) {
+        let mut fresh = relocated.0.saturating_sub(region.start.0);
+        while let [operation, after, third, ..] = *rest {
+            let pair = PAIRS[usize::from(operation)];
+            let mut count = u64::from(pair.count);
+            let mut step = u64::from(after & pair.step) * u64::from(pair.unit);
+            let mut size = 2;
+            if after & pair.mask != pair.expected {
+                if operation != MANY_WORDS || after >= 0x80 {
+                    break;
+                }
+                count = u64::from(after);
+                let moves = third & 0xf0 == MOVE_WORDS;
+                step = if moves { u64::from(third & 0xf) * POINTER } else { 0 };
+                size += usize::from(moves);
+            }
+            if count > left || !rebase(at, count, at >= fresh, &mut words) {
                 break;
             }
-            // Behind nearly every run is an operation that only moves on: it is done along with it.
-            let moves = u64::from(after & 0xf0 == MOVE_WORDS);
-            let more = u64::from(after & 0xf) & moves.wrapping_neg() & has_operand.wrapping_sub(1);
+            let end = at + count * POINTER;
+            fresh = fresh.max(end);
+            at = end + step;
             left -= count;
-            at = at.wrapping_add((count + u64::from(step.words) + more) * POINTER + operand);
-            // All waits for where the next one is, so that takes few steps: no table.
-            next += 1 + (has_operand | moves);
+            rest = &rest[size..];
         }
+        *relocated = (*relocated).max(VmAddr(region.start.0.saturating_add(fresh)));
         head.at = at.wrapping_add(region.start.0);
-        (cursor.at, head.left) = (next, left);
+        head.left = left;
+        cursor.leave(rest);
     }
 }
 
-/// Rebases so many words from `at` on; `false` if they are not all in the window.
+/// Rebases so many words from `at` on; `false` if they are not all in the window. Nothing from there on was relocated before
+/// if it is fresh: then words behind them may be stored, too, but only in the page of the last one. A page without a fixup is
+/// never written to, since each that is takes memory of its own.
 #[inline(always)]
-fn rebase(at: u64, content: &[u8], count: usize, window: &mut Window<'_>) -> bool {
-    let Some(content) = usize::try_from(at).ok().and_then(|at| content.get(at..)) else { return false };
-    let (targets, _) = content.as_chunks::<8>();
-    match targets.first_chunk() {
-        Some(some) if count <= some.len() => window.rebase_some(at as usize, some, count),
-        _ => targets.get(..count).is_some_and(|targets| window.rebase_all(at as usize, targets)),
+fn rebase(at: u64, count: u64, fresh: bool, words: &mut Rebasing<'_>) -> bool {
+    let Ok(mut last) = usize::try_from(at) else { return false };
+    let mut few = count as usize;
+    while few > Rebasing::FEW && words.few(last, Rebasing::FEW) {
+        last += Rebasing::STORED;
+        few -= Rebasing::FEW;
     }
+    let within = few > 0 && last % PAGE <= PAGE - Rebasing::STORED;
+    fresh && within && words.few(last, few) || words.all(last, few)
 }
+
+/// Bytes that a bind moves on by behind its word, without those of its operand: by the first byte.
+const BEHIND_BIND: [u8; 256] = {
+    let (mut bytes, mut immediate) = ([0; 256], 0);
+    while immediate < 16 {
+        bytes[(BIND_AND_MOVE | immediate) as usize] = immediate * POINTER as u8;
+        immediate += 1;
+    }
+    bytes
+};
+
+const BIND: u8 = 0x90;
+const BIND_AND_MOVE: u8 = 0xb0;
+/// A count and a distance: one in ten.
+const REPEAT: u8 = 0xc0;
 
 impl Binds<'_, '_> {
     /// Stores the value of the present import in the window of that region, as often as what comes next says.
@@ -112,39 +124,56 @@ impl Binds<'_, '_> {
         if head.kind != TYPE_POINTER {
             return;
         }
-        let (mut next, mut left) = (cursor.at, head.left);
+        let (mut rest, mut left) = (cursor.rest(), head.left);
         let mut at = head.at.wrapping_sub(region.start.0);
-        while let Some([operation, operand @ ..]) = cursor.ahead::<9>(next) {
-            let step = BINDS[usize::from(operation)];
-            let (operand, size) = short_uleb128(operand);
-            let mask = u64::from(step.has_operand).wrapping_neg();
-            let count = u64::from(step.count);
+        while let Some(&[operation, ref operand @ ..]) = rest.first_chunk::<9>() {
             if operation & 0xf0 == REPEAT {
-                let mut ahead = Cursor::new(cursor.all(), next + 1);
-                let (Some(count), Some(skip)) = (ahead.uleb128(), ahead.uleb128()) else { break };
-                let run = Run { place: VmAddr(at), count, distance: skip.wrapping_add(POINTER) };
-                let inside = |range: &VmRange| range.end().0 <= region.size;
-                if count > left || run.range().filter(inside).is_none() {
+                let [count, skip @ ..] = *operand;
+                let Some((count, distance, size)) = repetition(count, skip) else { break };
+                let last = at.checked_add((count - 1) * distance).and_then(|last| last.checked_add(POINTER));
+                if count > left || last.is_none_or(|end| end > region.size) {
                     break;
                 }
-                for place in run.places() {
-                    window.store(place.0 as usize, value);
+                for index in 0..count {
+                    window.store((at + index * distance) as usize, value);
                 }
                 left -= count;
-                at = at.wrapping_add(run.distance.wrapping_mul(count));
-                next = ahead.at;
+                at += count * distance;
+                rest = &rest[size..];
                 continue;
             }
-            let fits = step.simple && size & mask <= 8 && count <= left;
-            if !fits || (count > 0 && !window.store(at as usize, value)) {
+            if !(BIND..REPEAT).contains(&operation) || left == 0 {
                 break;
             }
-            left -= count;
-            let skip = (count + u64::from(step.words)) * POINTER;
-            at = at.wrapping_add(skip).wrapping_add(operand & mask);
-            next += 1 + (size & mask);
+            let word = u64::from_le_bytes(*operand);
+            // The odd ones of these operations have no operand. With one of two bytes, which is what large images have,
+            // nothing needs to be looked for: where the next operation begins is known soon.
+            let has_operand = u64::from(!operation >> 4 & 1);
+            let mask = has_operand.wrapping_neg();
+            let (skip, size) = if (word ^ 0x80) & 0x8080 & mask == 0 {
+                (word & 0x7f | word >> 1 & 0x3f80, 2 * has_operand)
+            } else {
+                short_uleb128(*operand)
+            };
+            if size > 8 || !window.store(at as usize, value) {
+                break;
+            }
+            left -= 1;
+            at = at.wrapping_add(POINTER + u64::from(BEHIND_BIND[usize::from(operation)]) + (skip & mask));
+            rest = &rest[1 + size as usize..];
         }
         head.at = at.wrapping_add(region.start.0);
-        (cursor.at, head.left) = (next, left);
+        head.left = left;
+        cursor.leave(rest);
     }
+}
+
+/// How many binds, the distance between them, and the size of the operation; `None` for what is long or nothing.
+#[inline(always)]
+fn repetition(count: u8, skip: [u8; 7]) -> Option<(u64, u64, usize)> {
+    let mut operand = [0x80; 8];
+    operand[..7].copy_from_slice(&skip);
+    let (skip, size) = short_uleb128(operand);
+    let sound = (1..0x80).contains(&count) && size <= 7;
+    sound.then_some((u64::from(count), skip + POINTER, 2 + size as usize))
 }
