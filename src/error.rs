@@ -19,8 +19,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong: module, stage and cause.
 ///
-/// Prints as `libz.so: relocate: R_X86_64_COPY is not supported at vm 0x3fd8 (environ)`.
-#[derive(Debug)]
+/// Prints as `libz.so: relocate: R_X86_64_COPY is not supported at vm 0x3fd8 (environ)`; also where a program ends with it
+/// and Rust prints it with `{:?}`. `{:#?}` shows its fields.
 pub struct Error(Box<Inner>);
 
 #[derive(Debug)]
@@ -108,6 +108,13 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.0.module, self.0.stage, self.0.kind)?;
         if self.0.poisoned { f.write_str("; its code has run, so it stays mapped") } else { Ok(()) }
+    }
+}
+
+/// What `main` returns is printed like this, and names of symbols would be numbers.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() { f.debug_tuple("Error").field(&self.0).finish() } else { fmt::Display::fmt(self, f) }
     }
 }
 

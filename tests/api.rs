@@ -339,6 +339,9 @@ fn errors_say_module_stage_and_cause() {
         let text = error.to_string();
         assert_eq!((error.stage(), kind(error.kind()).as_str()), (stage, expected), "{text}");
         assert!(text.starts_with(&format!("{}: {stage}: ", error.module())), "{text}");
+        // What a program prints that returns it from `main`.
+        assert_eq!(format!("{error:?}"), text);
+        assert!(format!("{error:#?}").contains("kind: "), "{error:#?}");
         for word in words {
             assert!(text.contains(word), "no `{word}` in {text}");
         }

@@ -10,6 +10,7 @@ mod cost;
 mod example;
 mod forks;
 mod generations;
+mod guide;
 mod linked;
 mod many;
 mod rows;

@@ -1,9 +1,9 @@
 //! Why a verb could not do its work, and the exit status that says so.
 
-use sideload::Ledger;
+use sideload::{ErrorKind, Ledger};
 use std::fmt;
 use std::io::{self, BufWriter, StdoutLock};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What a verb returns.
@@ -44,12 +44,23 @@ impl Failure {
         Failure::Malformed { path: path.display().to_string(), what: what.to_string() }
     }
 
+    /// The file in the working folder, of the name that was searched for in vain.
+    fn here(&self) -> Option<PathBuf> {
+        let (Failure::Refused(error) | Failure::Abi(sideload_abi::Error::Library(error))) = self else { return None };
+        let ErrorKind::NotFound { needed_by: None, .. } = error.kind() else { return None };
+        let path = Path::new(".").join(error.module());
+        (!error.module().contains('/') && path.is_file()).then_some(path)
+    }
+
     /// Tells the user, and picks the exit status.
     pub(crate) fn report(self) -> ExitCode {
         match self {
             // Whoever reads our output has seen enough: `sideload plan … | head` is no error.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
             _ => diagnose(&self),
+        }
+        if let Some(path) = self.here() {
+            diagnose(&format_args!("there is {}: a name without a slash is searched for", path.display()));
         }
         ExitCode::from(if matches!(self, Failure::Usage(_)) { USAGE } else { REFUSED })
     }

@@ -110,3 +110,17 @@ fn a_reader_that_leaves_early_is_no_error() {
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn a_name_that_is_a_file_in_the_working_folder_is_pointed_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::copy(fixture("everything"), folder.path().join("libhere.so")).expect("there is room");
+    for (name, hint) in [("libhere.so", "there is ./libhere.so"), ("libgone.so", "")] {
+        for verb in [&["symbols"][..], &["abi", "dump"]] {
+            let run = sideload(verb).args(&[name]).current_dir(folder.path()).run();
+            assert_eq!(run.status, 1, "{verb:?} {name}");
+            assert_eq!(run.stderr.contains("there is ./"), !hint.is_empty(), "{verb:?}: {}", run.stderr);
+            assert!(run.stderr.contains(hint), "{verb:?}: {}", run.stderr);
+        }
+    }
+}

@@ -34,6 +34,12 @@ impl Sideload {
         self
     }
 
+    /// In a folder.
+    pub(crate) fn current_dir(mut self, folder: &Path) -> Sideload {
+        self.0.current_dir(folder);
+        self
+    }
+
     /// With a file as its standard input.
     pub(crate) fn stdin(mut self, path: &str) -> Sideload {
         self.0.stdin(std::fs::File::open(path).expect("a file"));
