@@ -13,14 +13,14 @@ usage: cargo bench --bench versus -- [LIBRARY…] [OPTION…]
 Without a library: all cases. With libraries: `open` and `rss` of each.
 
     --pairs N         rounds of each case; 75 unless told; fewer than 51 are too few to report
-    --cases WORDS     only these, with commas: open,throw,lookup,lookup2,cpu2,call,rss
+    --cases WORDS     only these, with commas: open,second,throw,lookup,lookup2,cpu2,call,rss
     --no-huge-pages   the measured processes get no transparent huge pages
     --help            this text";
 
 /// The hidden first argument of a process that measures.
 const CHILD: &str = "--measure";
 
-const WORDS: &[&str] = &["open", "throw", "lookup", "lookup2", "cpu2", "call", "rss"];
+const WORDS: &[&str] = &["open", "second", "throw", "lookup", "lookup2", "cpu2", "call", "rss"];
 
 const LIBRARIES: &[&str] = &[
     "libLLVM-15.so.1",
@@ -32,6 +32,8 @@ const LIBRARIES: &[&str] = &[
     "libz.so.1",
 ];
 const ZLIB: &str = "libz.so.1";
+/// Opened before the second library, which is timed: of every Debian system, and it needs nothing but libc.
+const BEFORE_SECOND: &str = "liblzma.so.5";
 /// Opened before the first throw, which has to find its frames among this one's.
 const BEFORE_THROW: &str = "libLLVM-15.so.1";
 
@@ -129,7 +131,7 @@ fn report(options: &Options) -> ExitCode {
         cases.retain(|case| options.words.iter().any(|word| word == case.word));
     }
     eprintln!("# case what ours theirs ours/theirs self theirs/theirs: minima over {} rounds", options.pairs);
-    eprintln!("# open in ms; throw in us; lookup and call in ns; rss in kB of private dirty pages;");
+    eprintln!("# open and second in ms; throw in us; lookup and call in ns; rss in kB of private dirty pages;");
     eprintln!("# lookup2 and cpu2 in throughput of two threads, relative to one's: the more the better");
     let program = match Installed::copy() {
         Ok(program) => program,
@@ -169,6 +171,7 @@ fn cases(options: &Options) -> Vec<Case> {
     let thrower = test_fixtures::build("cxx_throw").path;
     let thrower = thrower.to_str().expect("the fixtures' folder has a name in UTF-8");
     cases.extend([
+        case("second", ZLIB, &["second", BEFORE_SECOND, ZLIB], Milliseconds, pairs),
         case("throw", BEFORE_THROW, &["throw", BEFORE_THROW, thrower], Microseconds, pairs),
         case("lookup", "libz.so.1:crc32", &["lookup", ZLIB, "crc32"], Nanoseconds, few),
         case("lookup", "libz.so.1:crc32/dlsym", &["bare", ZLIB, "crc32"], Nanoseconds, few),

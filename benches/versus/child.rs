@@ -52,6 +52,11 @@ fn measure(args: &[&str]) -> Result<Vec<f64>, String> {
             let (_, time) = Opened::open(side, library)?;
             Ok(vec![time.as_secs_f64() * 1e9])
         }
+        [side, "second", first, library] => {
+            Opened::open(side, first)?;
+            let (_, time) = Opened::open(side, library)?;
+            Ok(vec![time.as_secs_f64() * 1e9])
+        }
         [side, "rss", library] => {
             private_dirty_kb()?; // the first reading allocates
             let before = private_dirty_kb()?;
