@@ -63,6 +63,7 @@ for config in "x86_64 10.9 x64-old" "x86_64 13.0 x64-chained" "arm64 11.0 a64-ol
   make fini fini.c
   make system system.c
   make plugin plugin.c
+  make items items.s
   make routine routine.c -- -headerpad 0x100
   make term term.c
   make chosen chosen.c

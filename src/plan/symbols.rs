@@ -125,8 +125,9 @@ impl<'a> Symbols<'a> {
                 table.beginning_with(prefix).for_each(each);
                 Ok(())
             }
+            // As `find` does: names of C begin with an underscore there.
             Symbols::TwoLevel(table) => table.exports(|export| {
-                if export.name.starts_with(prefix) {
+                if export.name.strip_prefix(b"_").is_some_and(|name| name.starts_with(prefix)) {
                     each(export.vm);
                 }
             }),

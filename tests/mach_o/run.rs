@@ -5,6 +5,7 @@ use crate::support::{Child, Folder, argument, in_parallel, say};
 use sideload::addr::RunAddr;
 use sideload::{ErrorKind, Library, Loader, Plugin};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What is built with opcodes and with chains; some need Debian's libc++.
 pub(crate) const PAIRS: &[&str] = &[
@@ -171,6 +172,35 @@ fn plugins_are_checked() {
     // SAFETY: as above; it is refused before it runs.
     let error = unsafe { Plugin::open(test_fixtures::macho_edit::folder().join("init-x64-old.dylib")) };
     assert!(matches!(error.expect_err("it has no rows").kind(), ErrorKind::NotAPlugin { .. }));
+}
+
+/// The rows of a plugin in Rust are found by their symbols, which begin with one more underscore there.
+#[test]
+fn items_are_checked() {
+    #[derive(sideload_plugin::Stable)]
+    #[repr(C)]
+    struct Size {
+        width: f64,
+        height: f64,
+        depth: u8,
+    }
+    for tag in ["x64-old", "x64-chained"] {
+        let path = test_fixtures::macho_edit::folder().join(format!("items-{tag}.dylib"));
+        // SAFETY: a fixture without initialisers.
+        let plugin = unsafe { Plugin::open(path) }.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(
+            (plugin.name(), plugin.version(), plugin.fact("target")),
+            ("items", "1.0.0", Some("x86_64-apple-darwin"))
+        );
+        let listed: Vec<String> = plugin.items().map(|item| format!("{}: {}", item.name(), item.type_of())).collect();
+        let add = "add: extern \"C\" fn(i32, i32) -> i32";
+        assert_eq!(listed, ["COUNT: AtomicU32", add, "area: extern \"C\" fn(&Size) -> f64"]);
+        assert_eq!(plugin.lookup::<&AtomicU32>("COUNT").expect("exported").load(Ordering::Relaxed), 42);
+        let area = plugin.lookup::<extern "C" fn(&Size) -> f64>("area").unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(area(&Size { width: 2.0, height: 3.0, depth: 1 }), 6.0);
+        let error = plugin.lookup::<extern "C" fn(i32) -> i32>("add").expect_err("it takes two");
+        assert!(matches!(error.kind(), ErrorKind::TypeMismatch { .. }), "{error}");
+    }
 }
 
 #[test]
