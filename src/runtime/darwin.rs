@@ -8,6 +8,7 @@
 //! out lies in statics, or is the host's.
 
 mod children;
+mod complex;
 mod cxx;
 mod dispatch;
 mod files;
@@ -69,6 +70,7 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
                 .or_else(|| locales::entry(name))
                 .or_else(|| signals::entry(name))
                 .or_else(|| floats::entry(name))
+                .or_else(|| complex::entry(name))
                 .or_else(|| children::entry(name))
                 .or_else(|| terminals::entry(name))
                 .or_else(|| users::entry(name))
