@@ -16,6 +16,8 @@ mod floats;
 mod folders;
 mod jumps;
 mod locales;
+mod locks;
+mod numbers;
 mod process;
 mod runes;
 mod signals;
@@ -24,6 +26,7 @@ mod stat;
 mod system;
 mod terminals;
 mod threads;
+mod times;
 mod unwind;
 mod users;
 
@@ -71,6 +74,9 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
                 .or_else(|| signals::entry(name))
                 .or_else(|| floats::entry(name))
                 .or_else(|| complex::entry(name))
+                .or_else(|| numbers::entry(name))
+                .or_else(|| times::entry(name))
+                .or_else(|| locks::entry(name))
                 .or_else(|| children::entry(name))
                 .or_else(|| terminals::entry(name))
                 .or_else(|| users::entry(name))

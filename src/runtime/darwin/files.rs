@@ -9,6 +9,11 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
         b"_open" => open as Pointer,
         b"_fcntl" => control as Pointer,
         b"_mmap" => map as Pointer,
+        b"_madvise" => advise as Pointer,
+        b"_lseek" => seek as Pointer,
+        b"_clonefile" | b"_clonefileat" | b"_fclonefileat" => clone as Pointer,
+        b"___darwin_check_fd_set_overflow" => fits_set as Pointer,
+        b"_issetugid" => has_more_rights as Pointer,
         b"_sysconf" => configuration as Pointer,
         b"_clock_gettime" => clock as Pointer,
         b"_mach_absolute_time" => nanoseconds as Pointer,
@@ -99,6 +104,52 @@ unsafe extern "C" fn map(
     let flags = translated(flags, 0x13, &[(0x1000, libc::MAP_ANON)]);
     // SAFETY: as the caller promises.
     unsafe { libc::mmap(at, size, protection, flags, file, offset) }
+}
+
+/// `madvise`: what is no longer needed keeps its content there (`MADV_DONTNEED`), where the host may forget it.
+///
+/// # Safety
+/// As that.
+unsafe extern "C" fn advise(at: *mut c_void, size: usize, advice: c_int) -> c_int {
+    let host = match advice {
+        // NORMAL, RANDOM, SEQUENTIAL and WILLNEED
+        0..=3 => advice,
+        // DONTNEED; and FREE_REUSE, after which memory counts again.
+        4 | 8 => return 0,
+        // FREE and FREE_REUSABLE: the content may be lost.
+        5 | 7 => libc::MADV_FREE,
+        _ => -1,
+    };
+    // SAFETY: as the caller promises.
+    unsafe { libc::madvise(at, size, host) }
+}
+
+/// `lseek`: holes and data have each other's number.
+extern "C" fn seek(file: c_int, offset: i64, from: c_int) -> i64 {
+    let host = match from {
+        0..=2 => from,
+        3 => libc::SEEK_HOLE,
+        4 => libc::SEEK_DATA,
+        _ => -1,
+    };
+    // SAFETY: has no preconditions.
+    unsafe { libc::lseek(file, offset, host) }
+}
+
+/// `clonefile` and its kin: no file system can, which is an answer that callers expect.
+extern "C" fn clone() -> c_int {
+    crate::platform::set_errno(libc::ENOTSUP);
+    -1
+}
+
+/// `__darwin_check_fd_set_overflow`: whether a file's number has a bit in a set, which programs may make larger.
+extern "C" fn fits_set(file: c_int, _: *const c_void, may_be_larger: c_int) -> c_int {
+    (file >= 0 && (may_be_larger != 0 || file < libc::FD_SETSIZE as c_int)).into()
+}
+
+/// `issetugid`: whether the process has rights that who started it has not.
+extern "C" fn has_more_rights() -> c_int {
+    crate::platform::auxv(crate::platform::Auxv::Secure).is_some().into()
 }
 
 /// `sysconf`: −1 for what is not in the table, which is the answer for an unknown name.
@@ -208,6 +259,42 @@ unsafe extern "C" fn find_symbol(handle: *const c_void, name: *const c_char) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_is_taken_without_loss() {
+        let size = 0x4000;
+        // SAFETY: memory of our own.
+        unsafe {
+            let at = map(std::ptr::null_mut(), size, 3, 0x1002, -1, 0);
+            assert_ne!(at, libc::MAP_FAILED);
+            at.cast::<u8>().write(7);
+            let results = [0, 1, 2, 3, 4, 8, 42].map(|advice| advise(at, size, advice));
+            assert_eq!((results, at.cast::<u8>().read()), ([0, 0, 0, 0, 0, 0, -1], 7));
+            assert_eq!(advise(at, size, 5), 0);
+            libc::munmap(at, size);
+        }
+    }
+
+    #[test]
+    fn holes_and_data_are_told_apart() {
+        let path = std::env::temp_dir().join(format!("sideload-hole-{}", std::process::id()));
+        let file = std::fs::File::create(&path).expect("a file");
+        std::os::unix::fs::FileExt::write_all_at(&file, b"data", 1 << 20).expect("room");
+        let number = std::os::fd::AsRawFd::as_raw_fd(&file);
+        let end = (1 << 20) + 4;
+        // Where a file system knows no holes, there is one at the end.
+        assert_eq!(seek(number, 1 << 20, 3), end);
+        assert!([0, 1 << 20].contains(&seek(number, 0, 4)));
+        assert_eq!((seek(number, 0, 2), seek(number, 0, 5)), (end, -1));
+        std::fs::remove_file(&path).expect("a file");
+    }
+
+    #[test]
+    fn sets_of_files_have_an_end() {
+        let set = std::ptr::null();
+        let found = [(0, 0), (1023, 0), (1024, 0), (1024, 1), (-1, 1)].map(|(file, more)| fits_set(file, set, more));
+        assert_eq!((found, has_more_rights(), clone()), ([1, 1, 0, 1, 0], 0, -1));
+    }
 
     #[test]
     fn modes_have_the_other_systems_defaults() {

@@ -150,11 +150,21 @@ unsafe fn changed(
     result
 }
 
+/// Calls a function of the host's that takes a set of signals, or null.
+///
+/// # Safety
+/// `set` is null or a set.
+pub(super) unsafe fn with_mask(set: *const u32, call: impl FnOnce(*const libc::sigset_t) -> c_int) -> c_int {
+    // SAFETY: as the caller promises.
+    let host = unsafe { set.as_ref() }.map(|&set| host_set(set));
+    call(host.as_ref().map_or(std::ptr::null(), |set| &raw const *set))
+}
+
 /// `pthread_sigmask`
 ///
 /// # Safety
 /// As [`changed`].
-unsafe extern "C" fn mask_of_thread(how: c_int, set: *const u32, old: *mut u32) -> c_int {
+pub(super) unsafe extern "C" fn mask_of_thread(how: c_int, set: *const u32, old: *mut u32) -> c_int {
     // SAFETY: as the caller promises.
     super::threads::error(unsafe { changed(libc::pthread_sigmask, how, set, old) })
 }
