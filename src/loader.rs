@@ -209,6 +209,10 @@ impl Loader {
 
     /// Tells `observer` what happens: while something is opened, and again when its finalisers are called, at an unload or
     /// at the end of the process.
+    ///
+    /// An observer should not panic, nor should what else a loader is given to call ([`Loader::resolver`],
+    /// [`Loader::vet`]). If it does, that passes on to who opens or unloads, which then has failed as with an error; but it
+    /// ends the process where only C is there to be passed: at its end, and in what an image opens itself.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Loader {
         self.observer = Some(Arc::new(observer));

@@ -281,7 +281,8 @@ pub(crate) struct Claim<'r, T: Listed> {
     number: u64,
 }
 
-/// Instances that one thread is unloading. If it is dropped, they stay.
+/// Instances that one thread is unloading. If it is dropped before that is done, as when an observer panics between two
+/// finalisers, they leave the list and stay mapped for ever: what has been finalised in part is no library any more.
 #[derive(Debug)]
 pub(crate) struct Leaving<'r, T: Listed> {
     claim: Claim<'r, T>,
@@ -289,6 +290,8 @@ pub(crate) struct Leaving<'r, T: Listed> {
     pub(crate) instances: Vec<Arc<T>>,
     /// Those whose finalisers are to run, in that order.
     pub(crate) to_finalize: Vec<Arc<T>>,
+    /// Whether they are off the list.
+    struck: bool,
 }
 
 macro_rules! new {
@@ -409,7 +412,7 @@ impl<T: Listed> Registry<T> {
         self.end(state, |task| task.subject == Subject::Init(instance.serial()));
     }
 
-    /// Takes back a group that this thread published and whose code has not run. Who waits for it gets the reason.
+    /// Takes back what this thread published and does not go on to initialise. Who waits for it gets the reason.
     ///
     /// If others are bound to it already, it stays mapped for ever.
     pub(crate) fn withdraw(&self, group: &[Arc<T>], why: &str) {
@@ -499,7 +502,7 @@ impl<T: Listed> Registry<T> {
         to_finalize.reverse();
         state.initialized.retain(|instance| !goes(instance));
         drop(state);
-        Ok(Leaving { claim: Claim { registry: self, number }, instances, to_finalize })
+        Ok(Leaving { claim: Claim { registry: self, number }, instances, to_finalize, struck: false })
     }
 
     /// The instances to finalise at exit, the last initialised first; each is handed out once.
@@ -563,7 +566,12 @@ impl Registry<Instance> {
 
 impl<T: Listed> Leaving<'_, T> {
     /// Takes the instances off the list, and lets go of them: what nobody holds is unmapped.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
+        self.strike();
+    }
+
+    fn strike(&mut self) {
+        self.struck = true;
         let registry = self.claim.registry;
         let mut state = lock(&registry.state);
         let old = registry.snapshot();
@@ -573,11 +581,14 @@ impl<T: Listed> Leaving<'_, T> {
         drop(state);
         drop((old, free));
     }
+}
 
-    /// Takes them off the list, and leaves them mapped for ever.
-    pub(crate) fn poison(self) {
-        self.instances.iter().for_each(|instance| std::mem::forget(Arc::clone(instance)));
-        self.finish();
+impl<T: Listed> Drop for Leaving<'_, T> {
+    fn drop(&mut self) {
+        if !self.struck {
+            self.instances.iter().for_each(|instance| std::mem::forget(Arc::clone(instance)));
+            self.strike();
+        }
     }
 }
 

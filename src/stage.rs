@@ -363,8 +363,10 @@ impl Sealed {
         }
         let entries = entries(&group).map_err(|error| group.failed(error))?;
         let (library, instances) = publish(&mut group).map_err(|error| group.failed(error))?;
+        let mut turn = Turn { instances: &instances, ran: group.foreign_ran, why: String::new() };
         if let Err(error) = wait_for_needs(&group.loader, library.scope(), &instances) {
-            return Err(withdraw(&group, &instances, error));
+            turn.why = error.to_string();
+            return Err(group.failed(error));
         }
         if group.loader.is_global() {
             make_global(library.scope());
@@ -378,6 +380,7 @@ impl Sealed {
             for &address in calls {
                 let module = &instance.module.name;
                 group.event(&Event::Foreign { stage: Stage::Initialize, module, address });
+                turn.ran = true;
                 // SAFETY: checked to be code; everything that it needs is initialised, and the caller vouches for it.
                 unsafe { call::initializer(address, arguments) };
             }
@@ -386,6 +389,7 @@ impl Sealed {
             tell(instance, &made);
             group.event(&Event::Done { stage: Stage::Initialize, module: &instance.module.name });
         }
+        drop(turn);
         if !entries.is_empty() {
             host::arm_exit_flag();
         }
@@ -503,15 +507,28 @@ fn uses(needs: &[NeedRef], bound: impl Iterator<Item = NeedRef>, own: u64) -> Ve
     uses
 }
 
-/// Takes back a group that was published and of which no initialiser has run.
-fn withdraw(group: &Group, instances: &[Arc<Instance>], error: Error) -> Error {
-    if group.foreign_ran {
-        instances.iter().for_each(|instance| std::mem::forget(Arc::clone(instance)));
+/// This thread's turn to initialise a group that was published. If it ends early, which takes an error or an observer that
+/// panics, what is not initialised is taken back: nobody else would go on with it.
+struct Turn<'i> {
+    instances: &'i [Arc<Instance>],
+    /// Whether code of the group has run, which may have kept pointers to it.
+    ran: bool,
+    why: String,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let is_left = |instance: &&Arc<Instance>| !instance.init.is_done();
+        let left: Vec<Arc<Instance>> = self.instances.iter().filter(is_left).cloned().collect();
+        if left.is_empty() {
+            return;
+        }
+        if self.ran {
+            left.iter().for_each(|instance| std::mem::forget(Arc::clone(instance)));
+        }
+        let why = if self.why.is_empty() { "an observer of the other open panicked" } else { &self.why };
+        REGISTRY.withdraw(&left, why);
     }
-    if !instances.is_empty() {
-        REGISTRY.withdraw(instances, &error.to_string());
-    }
-    group.failed(error)
 }
 
 fn need_ref(group: &Group, serials: &[u64], need: Provider) -> NeedRef {

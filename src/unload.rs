@@ -118,7 +118,7 @@ impl Library {
         let left: Vec<Holder> = leaving.instances.iter().flat_map(|instance| instance.holds.now()).collect();
         if !left.is_empty() {
             let error = ErrorKind::StillLive(left).at(self.path(), Stage::Unload).poisoned();
-            leaving.poison();
+            drop(leaving); // which poisons them
             return Err(StillLive { library: None, error });
         }
         debugger::withdraw(leaving.instances.iter().map(|instance| &instance.debugger));

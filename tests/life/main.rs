@@ -5,6 +5,7 @@
 mod support;
 
 mod fork;
+mod panics;
 mod refused;
 mod rounds;
 mod unload;

@@ -5,8 +5,11 @@ use crate::addr::RunAddr;
 
 macro_rules! lent {
     ($($name:ident),* $(,)?) => {
+        // Not "C", although nobody calls them here: that says of a function that it never unwinds, and the compiler goes by
+        // it in its own calls of `_Unwind_Resume`, in all code that it compiles together with this. A panic that had a
+        // cleanup to do there ended the process.
         #[allow(clashing_extern_declarations, reason = "only their addresses are taken")]
-        unsafe extern "C" {
+        unsafe extern "C-unwind" {
             $(fn $name();)*
         }
 
