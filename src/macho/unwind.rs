@@ -45,7 +45,7 @@ pub fn frames(plan: &LoadPlan, tables: &Tables, file: &[u8]) -> Result<Option<Fr
     if plan.machine != Machine::X86_64 {
         return Ok(None);
     }
-    let mut writer = Writer { plan, tables, file, table: FrameTable::default(), written: Vec::new() };
+    let mut writer = Writer { plan, tables, file, groups: Vec::new(), written: Vec::new() };
     let compact = plan.unwind_tables.compact;
     if let Some(range) = compact {
         writer.compact(range)?;
@@ -53,18 +53,39 @@ pub fn frames(plan: &LoadPlan, tables: &Tables, file: &[u8]) -> Result<Option<Fr
     if let Some(range) = plan.unwind_tables.records {
         writer.dwarf(range)?;
     }
-    if writer.table.records.is_empty() {
-        return Ok(None);
+    Ok(Some(together(writer.groups)).filter(|table| !table.records.is_empty()))
+}
+
+/// All groups in a row, and the end.
+///
+/// LLVM's libunwind takes a section only if functions follow the record that they have in common (its `decodeFDE` says
+/// "CIE start does not match"). Before version 18, it does not stop at the end either, but goes on as many bytes further as the
+/// last such record has (`__unw_add_dynamic_eh_frame_section`; llvm-project issue 76957). So there stand records that
+/// are none: four bytes, in common with something that is not there.
+fn together(groups: Vec<FrameTable>) -> FrameTable {
+    const NONE: [u8; 8] = [4, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
+    let mut all = FrameTable::default();
+    let mut longest = 0;
+    for group in groups {
+        let base = all.bytes.len();
+        longest = longest.max(4 + Bytes(&group.bytes).u32(0).unwrap_or(0) as usize);
+        all.bytes.extend(group.bytes);
+        all.records.extend(group.records.iter().map(|at| base + at));
+        all.addresses.extend(group.addresses.iter().map(|at| base + at));
+        all.slots.extend(group.slots.iter().map(|&(at, vm)| (base + at, vm)));
     }
-    writer.table.bytes.extend([0; 4]);
-    Ok(Some(writer.table))
+    // Every record has a multiple of eight bytes.
+    all.bytes.extend([0; 8]);
+    all.bytes.extend(NONE.repeat(longest / NONE.len()));
+    all
 }
 
 struct Writer<'w> {
     plan: &'w LoadPlan,
     tables: &'w Tables,
     file: &'w [u8],
-    table: FrameTable,
+    /// Functions behind what their records have in common.
+    groups: Vec<FrameTable>,
     /// Functions that have their record, by ascending address.
     written: Vec<u64>,
 }
@@ -99,7 +120,7 @@ impl<'w> Writer<'w> {
             return Err(malformed("__unwind_info: an unknown version", range.start.0));
         }
         let (index, count) = (u64::from(word(20)?), u64::from(word(24)?));
-        let mut commons: Vec<(Common<'w>, u64)> = Vec::new();
+        let mut commons: Vec<(Common<'w>, usize)> = Vec::new();
         // Pages that overlap would let a small section ask for the work of its square.
         let mut left = info.len() as u64 / 4;
         for row in 0..count.saturating_sub(1) {
@@ -128,7 +149,7 @@ impl<'w> Writer<'w> {
         (start, end): (u32, u32),
         encoding: u32,
         data: &[u8],
-        commons: &mut Vec<(Common<'w>, u64)>,
+        commons: &mut Vec<(Common<'w>, usize)>,
     ) -> Result<(), ErrorKind> {
         let place = self.tables.header.0.wrapping_add(u64::from(start));
         let size = u64::from(end.saturating_sub(start));
@@ -178,23 +199,24 @@ impl<'w> Writer<'w> {
         self.fde(at, place, size, language_data, &instructions)
     }
 
-    /// Writes a record that others refer to, and returns where it is.
-    fn cie(&mut self, common: &Common<'_>, instructions: &[u8]) -> u64 {
-        let at = self.begin();
-        self.table.bytes.extend([0; 4]); // the mark of such a record
-        self.table.bytes.push(1);
+    /// Begins a group with the record that the others refer to, and returns its number.
+    fn cie(&mut self, common: &Common<'_>, instructions: &[u8]) -> usize {
+        let mut table = FrameTable::default();
+        let at = begin(&mut table);
+        table.bytes.extend([0; 4]); // the mark of such a record
+        table.bytes.push(1);
         let mut data = Vec::new();
-        self.table.bytes.extend(b"z");
+        table.bytes.extend(b"z");
         if common.personality.is_some() {
-            self.table.bytes.push(b'P');
+            table.bytes.push(b'P');
         }
         if common.has_language_data {
-            self.table.bytes.push(b'L');
+            table.bytes.push(b'L');
         }
-        self.table.bytes.extend(b"R\0");
-        uleb(common.code_align, &mut self.table.bytes);
-        sleb(common.data_align, &mut self.table.bytes);
-        self.table.bytes.push(RETURN);
+        table.bytes.extend(b"R\0");
+        uleb(common.code_align, &mut table.bytes);
+        sleb(common.data_align, &mut table.bytes);
+        table.bytes.push(RETURN);
         if common.personality.is_some() {
             data.push(DW_EH_PE_ABSPTR);
             data.extend([0; 8]);
@@ -203,19 +225,20 @@ impl<'w> Writer<'w> {
             data.push(DW_EH_PE_ABSPTR);
         }
         data.push(DW_EH_PE_ABSPTR);
-        uleb(data.len() as u64, &mut self.table.bytes);
+        uleb(data.len() as u64, &mut table.bytes);
         if let Some(slot) = common.personality {
-            self.table.slots.push((self.table.bytes.len() + 1, slot));
+            table.slots.push((table.bytes.len() + 1, slot));
         }
-        self.table.bytes.extend(data);
-        self.table.bytes.extend(instructions);
-        self.end(at);
-        at as u64
+        table.bytes.extend(data);
+        table.bytes.extend(instructions);
+        end(&mut table, at);
+        self.groups.push(table);
+        self.groups.len() - 1
     }
 
     fn fde(
         &mut self,
-        cie: u64,
+        group: usize,
         place: u64,
         size: u64,
         language_data: Option<u64>,
@@ -225,43 +248,25 @@ impl<'w> Writer<'w> {
         if !code {
             return Err(malformed("unwind tables: a function outside the code", place));
         }
-        let at = self.begin();
-        let back = (at as u64 + 4 - cie) as u32;
-        self.table.bytes.extend(back.to_le_bytes());
-        self.address(place);
-        self.table.bytes.extend(size.to_le_bytes());
+        let table = &mut self.groups[group];
+        let at = begin(table);
+        // From here back to what it has in common with the others of its group, at whose beginning that is.
+        let back = (at + 4) as u32;
+        table.bytes.extend(back.to_le_bytes());
+        address(table, place);
+        table.bytes.extend(size.to_le_bytes());
         match language_data {
-            None => self.table.bytes.push(0),
+            None => table.bytes.push(0),
             Some(data) => {
-                self.table.bytes.push(8);
-                self.address(data);
+                table.bytes.push(8);
+                address(table, data);
             }
         }
-        self.table.bytes.extend(instructions);
-        self.end(at);
-        self.table.records.push(at);
+        table.bytes.extend(instructions);
+        end(table, at);
+        table.records.push(at);
         self.written.push(place);
         Ok(())
-    }
-
-    fn address(&mut self, vm: u64) {
-        self.table.addresses.push(self.table.bytes.len());
-        self.table.bytes.extend(vm.to_le_bytes());
-    }
-
-    fn begin(&mut self) -> usize {
-        let at = self.table.bytes.len();
-        self.table.bytes.extend([0; 4]);
-        at
-    }
-
-    /// Fills the record up to a multiple of eight, and writes its length.
-    fn end(&mut self, at: usize) {
-        // Lengths count without themselves; zeros are DW_CFA_nop.
-        let end = self.table.bytes.len().next_multiple_of(8);
-        self.table.bytes.resize(end, 0);
-        let length = (end - at - 4) as u32;
-        self.table.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
     }
 
     /// Writes again what `__eh_frame` says of functions that have no record yet.
@@ -270,7 +275,7 @@ impl<'w> Writer<'w> {
         let section = self.content(range).ok_or_else(|| cut(0))?;
         let done = self.written.clone(); // ascending, since compact unwind is
         // The records that came before, by where they are, and again once they are written.
-        let mut commons: BTreeMap<u64, Option<(Cie<'w>, u64)>> = BTreeMap::new();
+        let mut commons: BTreeMap<u64, Option<(Cie<'w>, usize)>> = BTreeMap::new();
         let mut at = 0;
         while let Some(length) = Bytes(section).u32(at).filter(|&length| length != 0) {
             let body = Bytes(section).slice(at + 4, u64::from(length)).ok_or_else(|| cut(at))?;
@@ -296,6 +301,26 @@ impl<'w> Writer<'w> {
         }
         Ok(())
     }
+}
+
+fn address(table: &mut FrameTable, vm: u64) {
+    table.addresses.push(table.bytes.len());
+    table.bytes.extend(vm.to_le_bytes());
+}
+
+fn begin(table: &mut FrameTable) -> usize {
+    let at = table.bytes.len();
+    table.bytes.extend([0; 4]);
+    at
+}
+
+/// Fills the record up to a multiple of eight, and writes its length.
+fn end(table: &mut FrameTable, at: usize) {
+    // Lengths count without themselves; zeros are DW_CFA_nop.
+    let end = table.bytes.len().next_multiple_of(8);
+    table.bytes.resize(end, 0);
+    let length = (end - at - 4) as u32;
+    table.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
 /// What holds before a function's first instruction: the return address is on top of the stack.

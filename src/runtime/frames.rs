@@ -88,6 +88,9 @@ pub(crate) struct Unwinder {
     pub(crate) deregister: RunAddr,
     /// What the two take.
     pub(crate) kind: UnwinderKind,
+    /// What takes a whole section and what gives it back, beside functions that take less: `__unw_add_dynamic_eh_frame_section`
+    /// and `__unw_remove_dynamic_eh_frame_section` of LLVM's, from version 14 on.
+    pub(crate) sections: Option<[RunAddr; 2]>,
 }
 
 type Announce = unsafe extern "C" fn(*const c_void);
@@ -106,6 +109,18 @@ impl Unwinder {
             register: RunAddr(register_frame as *const () as u64),
             deregister: RunAddr(deregister_frame as *const () as u64),
             kind: if is_llvms() { UnwinderKind::PerFde } else { UnwinderKind::PerSection },
+            sections: None,
+        }
+    }
+
+    /// The same for records that were made for an image, all at once where that can be: for each function that is given
+    /// back, LLVM's looks at all that it has.
+    fn for_made(self) -> Unwinder {
+        match self.sections {
+            Some([register, deregister]) => {
+                Unwinder { register, deregister, kind: UnwinderKind::PerSection, sections: None }
+            }
+            None => self,
         }
     }
 
@@ -261,10 +276,11 @@ impl Frames {
         // Absolute pointers, so it may be anywhere.
         let copy = NearCopy::of(&table.bytes)?;
         let fdes: Vec<u64> = table.records.iter().map(|&record| copy.start + record as u64).collect();
+        let unwinders: Vec<Unwinder> = distinct(unwinders).into_iter().map(Unwinder::for_made).collect();
         let made = Made { section: copy.start, fdes: fdes.clone(), told: Mutex::default() };
         let checked = Checked { at: copy.start, fdes, copy: Some(copy), by_index: false };
         // SAFETY: a section with its end, which nobody writes any more.
-        let mut frames = unsafe { checked.announce(&distinct(unwinders)) };
+        let mut frames = unsafe { checked.announce(&unwinders) };
         frames.made = Some(made);
         Ok(frames)
     }
@@ -276,6 +292,7 @@ impl Frames {
     /// Its functions are what they are said to be, lie in what `owner` keeps mapped, and can run.
     pub(crate) unsafe fn tell(&self, unwinder: Unwinder, owner: &Arc<dyn Any + Send + Sync>) {
         let Some(made) = &self.made else { return };
+        let unwinder = unwinder.for_made();
         let _turn = hold();
         let mut told = lock(&made.told);
         let is_known = |known: &Unwinder| known.register == unwinder.register;
@@ -563,7 +580,42 @@ mod tests {
 
     fn mock(kind: UnwinderKind) -> Unwinder {
         let address = |function: Announce| RunAddr(function as *const () as u64);
-        Unwinder { register: address(give), deregister: address(take_back), kind }
+        Unwinder { register: address(give), deregister: address(take_back), kind, sections: None }
+    }
+
+    /// Times that a section was registered, and given back.
+    static SECTIONS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+    unsafe extern "C" fn add_section(_: *const c_void) {
+        SECTIONS[0].fetch_add(1, Ordering::Relaxed);
+    }
+
+    unsafe extern "C" fn remove_section(_: *const c_void) {
+        SECTIONS[1].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// LLVM's compares all that it has with each function that is given back.
+    #[test]
+    fn what_was_made_is_told_and_taken_back_at_once() {
+        let bytes = [[4, 0, 0, 0, 0, 0, 0, 0].repeat(1000), vec![0; 8]].concat();
+        let table = FrameTable { bytes, records: (0..1000).map(|at| at * 8).collect(), ..FrameTable::default() };
+        let address = |function: Announce| RunAddr(function as *const () as u64);
+        let sections = Some([address(add_section), address(remove_section)]);
+        let unwinder = Unwinder { sections, ..mock(UnwinderKind::PerFde) };
+        let counted = || SECTIONS.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let owner: Arc<dyn Any + Send + Sync> = Arc::new(());
+        // SAFETY: the mock looks at nothing.
+        let frames = unsafe { Frames::register_table(&table, &[]) }.expect("room");
+        for _ in 0..2 {
+            // SAFETY: as above.
+            unsafe { frames.tell(unwinder, &owner) };
+            assert_eq!(counted(), [1, 0]);
+        }
+        drop(frames);
+        assert_eq!(counted(), [1, 1]);
+        // SAFETY: as above.
+        drop(unsafe { Frames::register_table(&table, &[unwinder]) }.expect("room"));
+        assert_eq!(counted(), [2, 2]);
     }
 
     #[test]
@@ -581,6 +633,60 @@ mod tests {
             }
             assert!(mapped.register(&[]).unwrap().is_none());
         }
+    }
+
+    /// What LLVM's libunwind said that it has: where functions begin.
+    static KNOWN: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+    extern "C" fn know(start: u64, _end: u64, _fde: u64, _group: u64) {
+        lock(&KNOWN).push(start);
+    }
+
+    /// Two records that functions have in common, with functions of each in turn, and LLVM's libunwind where there is one:
+    /// version 14 on Debian 12, which does not stop at the end of a section.
+    #[test]
+    fn llvms_takes_all_that_was_made() {
+        let path = test_fixtures::macho_edit::folder().join("exception-x64-old.dylib");
+        let file = fs::read(path).unwrap();
+        let table = plan(&file, "test").unwrap().frames(&file).unwrap().expect("unwind tables");
+        let mut commons = 0;
+        let mut at = 0;
+        while let length @ 1.. = u32::from_le_bytes(table.bytes[at..at + 4].try_into().unwrap()) {
+            commons += usize::from(table.bytes[at + 4..at + 8] == [0; 4]);
+            at += 4 + length as usize;
+        }
+        assert!(commons > 1 && table.records.len() > commons, "{commons} {}", table.records.len());
+        // SAFETY: its initialisers are harmless.
+        let Ok(libunwind) = (unsafe { crate::Library::open("libunwind.so.1") }) else {
+            assert!(env::var_os("CI").is_none(), "libunwind.so.1 is missing");
+            println!("skipped: no libunwind.so.1");
+            return;
+        };
+        // SAFETY: only the address is taken.
+        let at = |name: &str| unsafe { libunwind.get::<*const ()>(name) }.map(|symbol| RunAddr(symbol.addr() as u64));
+        let [register, deregister] = ["__register_frame", "__deregister_frame"].map(|name| at(name).expect(name));
+        let names = ["__unw_add_dynamic_eh_frame_section", "__unw_remove_dynamic_eh_frame_section"];
+        let sections = Some(names.map(|name| at(name).expect(name)));
+        let unwinder = Unwinder { register, deregister, kind: UnwinderKind::PerFde, sections };
+        let iterate = at("unw_iterate_dwarf_unwind_cache").expect("what tells all");
+        let known = || {
+            type Iterate = extern "C" fn(extern "C" fn(u64, u64, u64, u64));
+            // SAFETY: the function of that name.
+            let iterate =
+                unsafe { std::mem::transmute::<*const (), Iterate>(ptr::with_exposed_provenance(iterate.0 as usize)) };
+            iterate(know);
+            let mut known = std::mem::take(&mut *lock(&KNOWN));
+            known.sort_unstable();
+            known
+        };
+        let word = |at: usize| u64::from_le_bytes(table.bytes[at..at + 8].try_into().unwrap());
+        let mut expected: Vec<u64> = table.records.iter().map(|record| word(record + 8)).collect();
+        expected.sort_unstable();
+        // SAFETY: nobody unwinds through functions that are not there.
+        let frames = unsafe { Frames::register_table(&table, &[unwinder]) }.expect("room");
+        assert_eq!(known(), expected);
+        drop(frames);
+        assert_eq!(known(), []);
     }
 
     #[cfg(target_env = "gnu")]

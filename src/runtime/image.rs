@@ -100,10 +100,11 @@ pub(crate) fn unwinder(image: &HostImage) -> Option<Unwinder> {
 pub(crate) fn tell_unwinder(owner: &Arc<Instance>, made: &[&Frames]) {
     let Symbols::Scoped(table) = &*owner.symbols else { return };
     let find = |name: &[u8]| table.find(&Query::by_name(name)).map(|found| found.vm + owner.bias());
-    let Some(unwinder) = unwinder_at(find).filter(|it| owner.executes(it.register) && owner.executes(it.deregister))
-    else {
+    let is_code = |at: &RunAddr| owner.executes(*at);
+    let Some(unwinder) = unwinder_at(find).filter(|it| [it.register, it.deregister].iter().all(is_code)) else {
         return;
     };
+    let unwinder = Unwinder { sections: unwinder.sections.filter(|both| both.iter().all(is_code)), ..unwinder };
     let keeper: Arc<dyn Any + Send + Sync> = Arc::clone(owner) as _;
     for frames in made {
         // SAFETY: functions of those names, in code of an image that is initialised and stays mapped with its owner.
@@ -117,7 +118,8 @@ fn unwinder_at(find: impl Fn(&[u8]) -> Option<RunAddr>) -> Option<Unwinder> {
         Some(_) => UnwinderKind::PerFde,
         None => UnwinderKind::PerSection,
     };
-    Some(Unwinder { register, deregister, kind })
+    let sections = find(b"__unw_add_dynamic_eh_frame_section").zip(find(b"__unw_remove_dynamic_eh_frame_section"));
+    Some(Unwinder { register, deregister, kind, sections: sections.map(<[RunAddr; 2]>::from) })
 }
 
 /// Tells our `__tls_get_addr` where the host's is, for module ids that are not ours.
