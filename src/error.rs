@@ -106,7 +106,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.0.module, self.0.stage, self.0.kind)?;
+        write!(f, "{}: {}: {}", Name(self.0.module.as_bytes()), self.0.stage, self.0.kind)?;
         if self.0.poisoned { f.write_str("; its code has run, so it stays mapped") } else { Ok(()) }
     }
 }

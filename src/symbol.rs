@@ -147,15 +147,16 @@ where
     }
 }
 
-/// Bytes of a name for people: as text, with anything that is not UTF-8 escaped.
+/// Bytes of a name for people: as text. What is not UTF-8 is escaped, and so are control characters, which would have a
+/// terminal do what a file's author wants.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Name<'a>(pub &'a [u8]);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match std::str::from_utf8(self.0) {
-            Ok(text) => f.write_str(text),
-            Err(_) => write!(f, "{}", self.0.escape_ascii()),
+            Ok(text) if !text.contains(char::is_control) => f.write_str(text),
+            _ => write!(f, "{}", self.0.escape_ascii()),
         }
     }
 }
@@ -169,6 +170,19 @@ impl fmt::Debug for Name<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_say_nothing_to_terminals() {
+        let cases: [(&[u8], &str); 4] = [
+            (b"crc32", "crc32"),
+            ("größe".as_bytes(), "größe"),
+            (b"\x1b[31mred\n", "\\x1b[31mred\\n"),
+            (b"\xff", "\\xff"),
+        ];
+        for (name, text) in cases {
+            assert_eq!(Name(name).to_string(), text);
+        }
+    }
 
     #[test]
     fn a_definition_fits_in_two_words() {

@@ -11,10 +11,12 @@ use crate::open::{Until, open};
 use crate::value::{Argument, Type};
 use clap::Args;
 use serde::Serialize;
-use sideload::Loader;
+use sideload::symbol::SymbolKind;
+use sideload::{Defined, Library, Loader, plan};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Opens a library, calls one of its functions, and prints the result.
@@ -58,6 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
     let opened = open(&loader, &arguments.lib, Until::Initialised)?;
     if let Some(library) = &opened.library {
         let symbol = arguments.symbol.as_bytes();
+        check(library, symbol)?;
         // SAFETY: by the user's word, the symbol is a function that takes these arguments and returns this type.
         let returned = unsafe { call_symbol(library, symbol, &registers, arguments.returns) }?;
         if arguments.json {
@@ -68,6 +71,28 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses what is no code; what is not there at all is for the lookup to say.
+fn check(library: &Library, symbol: &[u8]) -> Result<(), Failure> {
+    let Some(found) = library.definition(symbol) else { return Ok(()) };
+    let what = match found.kind {
+        SymbolKind::Code | SymbolKind::Ifunc => return Ok(()),
+        SymbolKind::Data if is_in_code(&found) => return Ok(()), // written in assembly, without a type
+        SymbolKind::Data => "a variable",
+        SymbolKind::Tls | SymbolKind::ThreadVariable => "a thread-local variable",
+        SymbolKind::Absolute => "a number",
+    };
+    let symbol = String::from_utf8_lossy(symbol);
+    Err(Failure::malformed(
+        Path::new(found.path),
+        format_args!("lookup: {symbol} is {what}, and only functions can be called"),
+    ))
+}
+
+fn is_in_code(found: &Defined<'_>) -> bool {
+    let plan = found.file.and_then(|file| plan::plan(file, found.path).ok());
+    plan.and_then(|plan| Some(plan.region(found.vm, 1)?.prot.execute)).unwrap_or(false)
 }
 
 fn print(returned: &Returned) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ use sideload::render::{self, ImportRow, Word};
 use sideload::symbol::{Definition, ModuleId, Provider};
 use sideload::{ErrorKind, Link, Loader, Stage};
 use std::ffi::OsString;
+use std::fmt::{self, Display};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -75,6 +76,12 @@ struct Image<'l> {
     path: &'l str,
 }
 
+impl Display for Image<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.origin, Word(self.path.as_bytes()))
+    }
+}
+
 fn image(link: &Link, provider: Provider) -> Image<'_> {
     let origin = match provider {
         Provider::New(_) => "new",
@@ -105,30 +112,28 @@ fn print(link: &Link, bindings: &[Binding<'_>]) -> Result<(), Failure> {
     let mut output = output();
     let plan = link.plan();
     for module in &plan.modules {
-        writeln!(output, "load {} ({})", module.name, module.source)?;
+        writeln!(output, "load {} ({})", Word(module.name.as_bytes()), module.source)?;
         for tried in &module.tried {
             writeln!(output, "tried {tried}")?;
         }
         for (need, provider) in needs(link, module) {
             match provider {
-                Some(Image { origin, path }) => writeln!(output, "need {} {origin} {path}", Word(need))?,
+                Some(image) => writeln!(output, "need {} {image}", Word(need))?,
                 None => writeln!(output, "need {} absent", Word(need))?,
             }
         }
     }
     for &provider in &plan.scope {
-        let Image { origin, path } = image(link, provider);
-        writeln!(output, "scope {origin} {path}")?;
+        writeln!(output, "scope {}", image(link, provider))?;
     }
     for &id in &plan.init_order {
-        writeln!(output, "init {}", plan.module(id).name)?;
+        writeln!(output, "init {}", Word(plan.module(id).name.as_bytes()))?;
     }
     for Binding { module, row, definition } in bindings {
-        write!(output, "bind {module} {} {} ", row.symbol, row.class_name())?;
+        write!(output, "bind {} {} {} ", Word(module.as_bytes()), row.symbol, row.class_name())?;
         match *definition {
             Definition::At { provider, vm, kind } => {
-                let Image { origin, path } = image(link, provider);
-                writeln!(output, "{origin} {path} {vm} {}", kind.as_str())?;
+                writeln!(output, "{} {vm} {}", image(link, provider), kind.as_str())?;
             }
             Definition::Supplied(index) => match supplied(link, index) {
                 DefinitionJson::Stub => writeln!(output, "stub")?,

@@ -6,6 +6,7 @@ use crate::locate;
 use crate::open::{Opened, Until, open_source};
 use clap::Args;
 use serde::{Serialize, Serializer};
+use sideload::render::Word;
 use sideload::{Loader, ledger};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
@@ -23,7 +24,7 @@ pub(crate) struct Arguments {
     /// How far each open goes; then everything is undone
     #[arg(long, value_name = "STAGE", value_enum, default_value = "initialised")]
     until: Until,
-    /// Unloads each library again, and says how long that took, or what is in the way
+    /// Unloads each library again, and says how long that took, or what is in the way; for opens to the end
     #[arg(long)]
     unload: bool,
     /// Opens and unloads each library so often; the times are those of the last round
@@ -57,6 +58,9 @@ Examples:
   sideload load libz.so.1 --rounds 1000";
 
 pub(crate) fn run(arguments: &Arguments) -> Done {
+    if arguments.unload && arguments.until < Until::Initialised {
+        return Err(Failure::Usage("--unload is for what was opened to the end: leave out --until".to_owned()));
+    }
     let loader = Loader::new().search(locate::options()).stub_missing(arguments.stubs);
     let mut rows = Vec::new();
     let mut output = output();
@@ -123,7 +127,7 @@ fn total(opened: &Opened) -> Duration {
 impl Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ok(opened) = &self.outcome else { return f.write_str(&self.name) };
-        write!(f, "{}:", opened.path)?;
+        write!(f, "{}:", Word(opened.path.as_bytes()))?;
         for (stage, time) in &opened.times {
             write!(f, " {} {} µs,", stage.as_str(), time.as_micros())?;
         }

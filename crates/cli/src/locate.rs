@@ -1,12 +1,8 @@
 //! From LIB to a file and its plan, for the verbs that look at one image and load nothing.
-//!
-//! Invariant: a file is mapped for reading, privately, and the mapping lives as long as what borrows from it. Another
-//! process that cuts the file off meanwhile can end this one by SIGBUS; a program that only shows files may take that.
 
 use crate::failure::Failure;
-use memmap2::Mmap;
 use sideload::ldcache::LdCache;
-use sideload::link::{FileBytes, ImageBytes};
+use sideload::link::FileBytes;
 use sideload::plan::{self, LoadPlan, Machine};
 use sideload::search::{Candidate, Outcome, Requester, Route, SearchOptions, Tried, candidates, parse_library_path};
 use sideload::{ErrorKind, Source, Stage};
@@ -14,6 +10,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::{env, io};
@@ -41,15 +38,22 @@ pub(crate) fn read(path: &Path) -> Result<Planned, Failure> {
 
 /// The same for the processor of that name, where the file holds several images.
 pub(crate) fn read_for(path: &Path, arch: Option<&str>) -> Result<Planned, Failure> {
-    let bytes = map(path).map_err(|error| Failure::file(path, error))?;
-    let plan = plan::plan_for(&bytes, &path.to_string_lossy(), arch)?;
-    let bytes = FileBytes { bytes: ImageBytes::Mapped(bytes), file: None, offset: 0, file_size: 0 };
+    let bytes = Source::path(path).read()?.bytes;
+    let plan = plan::plan_for(&bytes, &path.to_string_lossy(), arch).map_err(|error| match (error.kind(), arch) {
+        (ErrorKind::WrongTarget { field: "architecture", found, .. }, Some(arch)) => {
+            Failure::malformed(path, format_args!("plan: has no image for {arch}, but for {found}"))
+        }
+        _ => Failure::Refused(error),
+    })?;
     Ok(Planned { path: path.to_owned(), bytes, plan })
 }
 
 /// What LIB stands for: a name or a path, `-` for standard input, `fd:N` for an open file, `FILE!/MEMBER` for the member
 /// of an archive, `FILE!+OFFSET` for the rest of a file. A file of just that name goes first.
 pub(crate) fn source(lib: &OsStr) -> Result<Source, Failure> {
+    if lib.is_empty() {
+        return Err(Failure::Usage("LIB is empty".to_owned()));
+    }
     let name = || Ok(Source::from(lib));
     let Some(text) = lib.to_str().filter(|text| !Path::new(text).exists()) else { return name() };
     if text == "-" {
@@ -86,7 +90,12 @@ fn standard_input() -> Result<Source, Failure> {
 
 /// Opened anew, since the descriptor itself is whoever's it was.
 fn descriptor(lib: &OsStr, number: u32) -> Result<Source, Failure> {
-    let file = File::open(format!("/dev/fd/{number}")).map_err(|error| Failure::file(Path::new(lib), error))?;
+    // A pipe that nobody writes to would block the open.
+    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(format!("/dev/fd/{number}"));
+    let file = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::malformed(Path::new(lib), "find: no descriptor of that number is open"),
+        _ => Failure::file(Path::new(lib), error),
+    })?;
     Ok(Source::file(lib, file))
 }
 
@@ -105,19 +114,18 @@ fn given(lib: &OsStr) -> Result<Option<Planned>, Failure> {
 pub(crate) fn file(file: &OsStr) -> Result<Planned, Failure> {
     match given(file)? {
         Some(planned) => Ok(planned),
-        None => read(Path::new(file)),
+        None => read(Path::new(file)).map_err(|failure| match failure {
+            Failure::Refused(error) if is_absent(&error) && !file.as_bytes().contains(&b'/') => Failure::malformed(
+                Path::new(file),
+                "find: no such file here; FILE is a path, and `sideload link` says where a name is found",
+            ),
+            other => other,
+        }),
     }
 }
 
-/// Maps a file; an empty one too, which the plan stage then refuses by name.
-fn map(path: &Path) -> io::Result<Mmap> {
-    let file = File::open(path)?;
-    // Opening a folder works, and mapping it fails in words that tell nobody anything.
-    if file.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    // SAFETY: nobody writes to the mapping; see above for who may write to the file.
-    unsafe { Mmap::map(&file) }
+fn is_absent(error: &sideload::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// Where names are searched: as the system's loader does, `LD_LIBRARY_PATH` included.
@@ -153,9 +161,10 @@ pub(crate) fn find(name: &OsStr) -> Result<Planned, Failure> {
             Err(Failure::Refused(error)) => match error.kind() {
                 ErrorKind::WrongTarget { field: "EI_CLASS", .. } => Outcome::WrongClass,
                 ErrorKind::WrongTarget { field: "e_machine", .. } => Outcome::WrongMachine,
+                ErrorKind::Io { source, .. } => Outcome::from_errno(source.raw_os_error().unwrap_or(0)),
+                ErrorKind::NotAnImage(_) if error.stage() == Stage::Find => Outcome::NotElf,
                 _ => return Err(Failure::Refused(error)),
             },
-            Err(Failure::File { error, .. }) => Outcome::from_errno(error.raw_os_error().unwrap_or(0)),
             Err(other) => return Err(other),
         };
         tried.push(Tried { path, source, outcome });

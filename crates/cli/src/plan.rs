@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// The image's path
     file: PathBuf,
     /// Which image of a universal file: x86_64, x86_64h, arm64 or arm64e [default: this machine's, or else the first]
-    #[arg(long, value_name = "A")]
+    #[arg(long, value_name = "A", value_parser = ARCHITECTURES, hide_possible_values = true)]
     arch: Option<String>,
     /// Prints every fixup
     #[arg(long)]
@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
 }
+
+/// Those of universal files, and the name that ELF has for arm64.
+const ARCHITECTURES: [&str; 5] = ["x86_64", "x86_64h", "arm64", "arm64e", "aarch64"];
 
 const HELP: &str = "\
 Lines, sorted bytewise, addresses in hex as the file says them:

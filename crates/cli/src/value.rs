@@ -57,7 +57,7 @@ impl Display for BadArgument {
             BadArgument::NotA(kind, text) => {
                 let kind = kind.to_possible_value();
                 let name = kind.as_ref().map_or("", |kind| kind.get_name());
-                write!(f, "{} is no {name}, or out of its range", text.display())
+                write!(f, "{text:?} is no {name}, or out of its range")
             }
             BadArgument::Void => f.write_str("void is a result, not an argument"),
             BadArgument::HoldsNul(text) => write!(f, "{} holds a NUL", text.display()),
@@ -76,7 +76,7 @@ impl Argument {
             return Argument::of(kind, OsStr::from_bytes(&bytes[colon + 1..]));
         }
         let guess = match argument.to_str() {
-            Some(text) if integer(text).is_some() => Type::I64,
+            Some(text) if is_integer(text) => Type::I64,
             // `inf` and `nan` are words, and a call to compare strings may well want them.
             Some(text) if text.contains(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok() => Type::F64,
             _ => Type::Str,
@@ -115,6 +115,17 @@ impl Argument {
             Type::Void => Err(BadArgument::Void),
         }
     }
+}
+
+/// Whether it is written as an integer, of whatever size: one that is too large must not become a decimal, which loses
+/// its last digits.
+fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (digits, radix) = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => (hex, 16),
+        None => (digits, 10),
+    };
+    !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix))
 }
 
 /// A decimal or `0x` hexadecimal integer with a sign.
@@ -166,7 +177,17 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        for argument in ["i8:128", "u8:-1", "i32:0x80000000", "u64:1.5", "f64:one", "u32:", "i64:--1", "ptr:null"] {
+        for argument in [
+            "i8:128",
+            "u8:-1",
+            "i32:0x80000000",
+            "u64:1.5",
+            "f64:one",
+            "u32:",
+            "i64:--1",
+            "ptr:null",
+            "18446744073709551616",
+        ] {
             let error = Argument::parse(OsStr::new(argument)).unwrap_err();
             assert!(matches!(error, BadArgument::NotA(..)), "{argument}: {error}");
         }

@@ -37,7 +37,7 @@ fn call_prints_what_the_function_returns() {
 #[test]
 fn call_tells_a_wrong_argument_from_a_missing_symbol() {
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["libc.so.6", "abs", "i32:five"], 2, "five is no i32"),
+        (&["libc.so.6", "abs", "i32:five"], 2, "\"five\" is no i32"),
         (&["libc.so.6", "abs", "1", "2", "3", "4", "5", "6", "7"], 2, "more than 6 integers"),
         (&["libc.so.6", "abs", "--returns", "int"], 2, "int"),
         (&["libc.so.6", "no_such_symbol"], 1, "no symbol no_such_symbol"),
@@ -263,11 +263,49 @@ fn libraries_need_not_be_files_of_their_own() {
         (format!("{}!/none.so", path(&archive)), 1, "no member none.so"),
         (format!("{}!+four", path(&shifted)), 2, "four is no offset"),
         ("fd:four".to_owned(), 2, "no number after fd:"),
-        ("fd:77".to_owned(), 1, "fd:77: "),
+        ("fd:77".to_owned(), 1, "fd:77: find: no descriptor of that number"),
     ];
     for (lib, status, text) in cases {
         let run = sideload(&["call", &lib, "answer"]).run();
         assert_eq!(run.status, status, "{lib}");
         assert!(run.stderr.contains(text), "{lib}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn only_functions_are_called() {
+    let cases = [
+        ("plugin", "plugin_variable", "plugin_variable is a variable"),
+        ("tls_provider", "shared_local", "shared_local is a thread-local variable"),
+    ];
+    for (name, symbol, text) in cases {
+        let object = fixture(name);
+        let run = sideload(&["call", &object, symbol]).run();
+        assert_eq!((run.status, run.stdout.as_str()), (1, ""), "{symbol}: {}", run.stderr);
+        assert!(run.stderr.contains(text), "{symbol}: {}", run.stderr);
+    }
+}
+
+/// Nobody writes to it: a program that waits for its bytes waits for ever.
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.so");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for verb in ["plan", "symbols", "link", "load", "audit"] {
+        let run = sideload(&[verb, &path(&pipe)]).run();
+        assert_eq!(run.status, 1, "{verb}");
+        assert!([&*run.stdout, &*run.stderr].concat().contains("not a regular file"), "{verb}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_path_takes_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = folder.path().join("two\nlines\u{1b}.so");
+    fs::copy(fixture("relative"), &object).unwrap();
+    for verb in ["load", "link"] {
+        let stdout = sideload(&[verb, &path(&object)]).run().stdout;
+        assert!(stdout.contains(r"two\nlines\x1b.so") && !stdout.contains('\u{1b}'), "{stdout}");
     }
 }

@@ -83,8 +83,15 @@ fn a_name_is_searched_and_a_path_is_not() {
 fn what_is_no_image_is_refused_and_what_is_no_verb_is_usage() {
     let noopen = fixture("noopen");
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["plan", "/usr/lib"], 1, "directory"),
-        (&["plan", "/nowhere"], 1, "No such file"),
+        (&["plan", "/usr/lib"], 1, "/usr/lib: find: not a shared object: a folder"),
+        (&["plan", "/nowhere"], 1, "/nowhere: find: open /nowhere: No such file"),
+        (&["plan", "/dev/null"], 1, "/dev/null: find: not a shared object: not a regular file"),
+        (&["plan", "libz.so.1"], 1, "FILE is a path"),
+        (&["plan", &noopen, "--arch", "arm64e"], 1, "has no image for arm64e, but for x86_64"),
+        (&["plan", &noopen, "--arch", "z80"], 2, "z80"),
+        (&["symbols", ""], 2, "LIB is empty"),
+        (&["load", "--until", "sealed", "--unload", &noopen], 2, "--unload"),
+        (&["sweep", "--timeout", "0", "/nowhere"], 2, "no time"),
         (&["plan", ARCHIVE], 1, "archive"),
         (&["plan", &noopen], 1, "DF_1_NOOPEN"),
         (&["plan"], 2, "<FILE>"),

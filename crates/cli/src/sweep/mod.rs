@@ -75,7 +75,8 @@ Examples:
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    let limit = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+    if limit.is_zero() { Err("no child opens anything in no time".to_owned()) } else { Ok(limit) }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Done {
