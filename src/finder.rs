@@ -370,9 +370,9 @@ pub(crate) fn part(whole: ImageFile, offset: u64, size: u64) -> Result<ImageFile
     if offset == 0 && size == whole.bytes.len() as u64 {
         return Ok(whole);
     }
-    crate::bytes::Bytes(&whole.bytes).slice(offset, size).ok_or_else(|| {
-        ErrorKind::malformed("a part of the file that lies outside it", Place::File(FileOffset(offset)))
-    })?;
+    crate::bytes::Bytes(&whole.bytes)
+        .slice(offset, size)
+        .ok_or_else(|| ErrorKind::malformed("part of a file: it lies outside", Place::File(FileOffset(offset))))?;
     if size == 0 {
         return Err(ErrorKind::NotAnImage(NotAnImage::Empty));
     }

@@ -355,15 +355,17 @@ impl Loader {
         Ok((linked, finder.into_seen()))
     }
 
-    /// Opens `source`, a name or something else ([`Source`]): finds it, plans it and all that it needs, and maps, relocates, seals and initialises what the
-    /// process does not have yet.
+    /// Opens `source`, a name or something else ([`Source`]): finds it, plans it and all that it needs, and maps,
+    /// relocates, seals and initialises what the process does not have yet.
     ///
     /// # Errors
     /// The first stage that fails; everything is then as it was, unless foreign code had run.
     ///
     /// # Safety
     /// Runs the resolvers and initialisers of every module that is loaded: the caller vouches for what they do, as
-    /// for any code that is linked in.
+    /// for any code that is linked in. And what the system loader has opened for the program (`dlopen`) it must not close
+    /// while something that binds to it is in use, or the library that is returned is one of those: no reference to it is
+    /// held. [`LinkPlan::scope`] lists them, and [`Library::definition`] says whose a symbol is.
     pub unsafe fn open(&self, source: impl Into<Source>) -> Result<Library, Error> {
         let sealed = {
             let relocated = self.link(source)?.map()?.relocate()?;
@@ -397,6 +399,13 @@ pub struct Link {
     snapshot: checked::Arc<Snapshot>,
     linked: Linked,
     seen: Option<Seen>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let modules: Vec<&str> = self.linked.plan.modules.iter().map(|module| module.name.as_str()).collect();
+        f.debug_struct("Link").field("source", &self.source).field("modules", &modules).finish_non_exhaustive()
+    }
 }
 
 impl Link {

@@ -24,6 +24,7 @@ use crate::symbol::{ModuleId, Provider};
 use crate::sync::checked;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -148,6 +149,18 @@ pub struct Sealed {
     group: Group,
     left_out: usize,
 }
+
+macro_rules! shown {
+    ($($stage:ident: $group:tt),*) => {$(
+        impl fmt::Debug for $stage {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let modules: Vec<&str> = self.$group.plan.modules.iter().map(|module| module.name.as_str()).collect();
+                f.debug_tuple(stringify!($stage)).field(&modules).finish()
+            }
+        }
+    )*};
+}
+shown!(Mapped: 0, Relocated: group, Resolved: 0, Sealed: group);
 
 impl Mapped {
     pub(crate) fn new(mut group: Group) -> Result<Mapped, Error> {
