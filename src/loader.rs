@@ -365,7 +365,7 @@ impl Loader {
     /// Runs the resolvers and initialisers of every module that is loaded: the caller vouches for what they do, as
     /// for any code that is linked in. And what the system loader has opened for the program (`dlopen`) it must not close
     /// while something that binds to it is in use, or the library that is returned is one of those: no reference to it is
-    /// held. [`LinkPlan::scope`] lists them, and [`Library::definition`] says whose a symbol is.
+    /// held. An initialiser that unwinds ends the open as an observer's panic does ([`Loader::observer`]). [`LinkPlan::scope`] lists them, and [`Library::definition`] says whose a symbol is.
     pub unsafe fn open(&self, source: impl Into<Source>) -> Result<Library, Error> {
         let sealed = {
             let relocated = self.link(source)?.map()?.relocate()?;
@@ -381,12 +381,8 @@ impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Loader { search, policy, global, deep, stubs, max_span, .. } = self;
         let mut text = f.debug_struct("Loader");
-        text.field("search", search)
-            .field("policy", policy)
-            .field("global", global)
-            .field("deep", deep)
-            .field("stubs", stubs);
-        text.field("max_span", max_span);
+        text.field("search", search).field("policy", policy).field("max_span", max_span);
+        text.field("global", global).field("deep", deep).field("stubs", stubs);
         text.finish_non_exhaustive()
     }
 }
@@ -403,8 +399,7 @@ pub struct Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let modules: Vec<&str> = self.linked.plan.modules.iter().map(|module| module.name.as_str()).collect();
-        f.debug_struct("Link").field("source", &self.source).field("modules", &modules).finish_non_exhaustive()
+        f.debug_tuple("Link").field(&self.source).finish()
     }
 }
 

@@ -281,8 +281,8 @@ pub(crate) struct Claim<'r, T: Listed> {
     number: u64,
 }
 
-/// Instances that one thread is unloading. If it is dropped before that is done, as when an observer panics between two
-/// finalisers, they leave the list and stay mapped for ever: what has been finalised in part is no library any more.
+/// Instances that one thread is unloading. If it is dropped before that is done, as when a finaliser unwinds or an observer
+/// panics between two, they leave the list and stay mapped for ever: what has been finalised in part is no library any more.
 #[derive(Debug)]
 pub(crate) struct Leaving<'r, T: Listed> {
     claim: Claim<'r, T>,

@@ -520,8 +520,8 @@ fn uses(needs: &[NeedRef], bound: impl Iterator<Item = NeedRef>, own: u64) -> Ve
     uses
 }
 
-/// This thread's turn to initialise a group that was published. If it ends early, which takes an error or an observer that
-/// panics, what is not initialised is taken back: nobody else would go on with it.
+/// This thread's turn to initialise a group that was published. If it ends early, by an error, or since an observer or an
+/// initialiser unwinds, what is not initialised is taken back: nobody else would go on with it.
 struct Turn<'i> {
     instances: &'i [Arc<Instance>],
     /// Whether code of the group has run, which may have kept pointers to it.
@@ -539,7 +539,8 @@ impl Drop for Turn<'_> {
         if self.ran {
             left.iter().for_each(|instance| std::mem::forget(Arc::clone(instance)));
         }
-        let why = if self.why.is_empty() { "an observer of the other open panicked" } else { &self.why };
+        let why =
+            if self.why.is_empty() { "an initialiser or an observer of the other open panicked" } else { &self.why };
         REGISTRY.withdraw(&left, why);
     }
 }

@@ -73,6 +73,6 @@ fn a_file_that_changes_meanwhile_is_noticed() {
     let file = fs::File::options().append(true).open(&path).expect("a copy of our own");
     let size = file.metadata().expect("an open file").len();
     file.set_len(size + 1).expect("a regular file");
-    let error = relocated.seal().err().expect("the file has another size");
+    let error = relocated.seal().expect_err("the file has another size");
     assert!(matches!(error.kind(), ErrorKind::Changed { .. }), "{error}");
 }

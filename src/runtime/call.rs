@@ -2,7 +2,8 @@
 //!
 //! Invariant: every address that is called was checked to lie in an executable segment of an image that is mapped, and
 //! whose relocation is complete; that what stands there is a function of the right type is what the caller of the
-//! `unsafe` open vouches for.
+//! `unsafe` open vouches for. It may unwind (a C++ exception, a Rust panic): that passes on to who opens or unloads, as an
+//! observer's panic does.
 
 use crate::addr::{RunAddr, VmAddr};
 use crate::error::ErrorKind;
@@ -20,7 +21,7 @@ use std::sync::atomic::Ordering;
 /// `at` must be a resolver of a mapped and relocated image.
 pub(crate) unsafe fn resolver(at: RunAddr) -> RunAddr {
     // SAFETY: the caller vouches for the function; on x86-64 a resolver takes no arguments (glibc's ABI).
-    let function: extern "C" fn() -> u64 = unsafe { std::mem::transmute(at.0 as usize as *const ()) };
+    let function: extern "C-unwind" fn() -> u64 = unsafe { std::mem::transmute(at.0 as usize as *const ()) };
     RunAddr(function())
 }
 
@@ -30,7 +31,7 @@ pub(crate) unsafe fn resolver(at: RunAddr) -> RunAddr {
 /// `at` must be an initialiser of a mapped, relocated and sealed image whose needs are initialised.
 pub(crate) unsafe fn initializer(at: RunAddr, arguments: Arguments) {
     type List = *const *const c_char;
-    type Initializer = extern "C" fn(c_int, List, List, List, *const ProgramVariables);
+    type Initializer = extern "C-unwind" fn(c_int, List, List, List, *const ProgramVariables);
     // SAFETY: the caller vouches for the function. glibc passes the first three and dyld all five, in registers, so what
     // takes fewer ignores the others.
     let function: Initializer = unsafe { std::mem::transmute(at.0 as usize as *const ()) };
@@ -103,7 +104,7 @@ impl ProgramVariables {
 pub(crate) unsafe fn finalizer(at: RunAddr) {
     // SAFETY: the caller vouches for the function; finalisers take nothing (gABI, "Initialization and Termination
     // Functions").
-    let function: extern "C" fn() = unsafe { std::mem::transmute(at.0 as usize as *const ()) };
+    let function: extern "C-unwind" fn() = unsafe { std::mem::transmute(at.0 as usize as *const ()) };
     function();
 }
 

@@ -13,12 +13,12 @@ use test_fixtures::build;
 static RUNS: Barrier = Barrier::new(2);
 static FORKED: Barrier = Barrier::new(2);
 
-extern "C" fn take_part() {
+extern "C-unwind" fn take_part() {
     RUNS.wait();
     FORKED.wait();
 }
 
-extern "C" fn nothing() {}
+extern "C-unwind" fn nothing() {}
 
 #[test]
 fn a_child_opens_what_another_thread_was_initialising() {
@@ -132,7 +132,7 @@ fn fork_at_the_first_open() {
 
 static INNER: OnceLock<PathBuf> = OnceLock::new();
 
-extern "C" fn fork_and_open() {
+extern "C-unwind" fn fork_and_open() {
     let inner: &Path = INNER.get().expect("set before");
     // The child goes on in this very initialiser, as its own thread.
     let code = in_forked_child(|| {

@@ -74,7 +74,7 @@ fn mapped(path: &Path) -> usize {
 }
 
 /// A loader that lets the objects made from `init_imported` call `function` as their initialiser.
-fn initialised_by(function: extern "C" fn()) -> Loader {
+fn initialised_by(function: extern "C-unwind" fn()) -> Loader {
     let address = RunAddr(function as *const () as u64);
     Loader::new().resolver(move |name: &[u8], _version: Option<&[u8]>| (name == b"callee_init").then_some(address))
 }

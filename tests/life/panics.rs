@@ -1,7 +1,7 @@
-//! What a caller's own functions may do wrong: they panic, wherever the loader calls them.
+//! What a caller's own functions may do wrong: they panic, wherever the loader calls them. And so may initialisers.
 
 use crate::support::passes_elsewhere;
-use crate::{answer, open, try_open, unload};
+use crate::{answer, initialised, initialised_by, open, try_open, unload};
 use sideload::addr::RunAddr;
 use sideload::{Event, Ledger, Library, Loader, Stage, ledger};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,4 +99,25 @@ fn other_functions_of_the_caller_may_panic() {
         assert_eq!(ledger(), before, "{name}");
         opens_anew(&path);
     }
+}
+
+extern "C-unwind" fn panic_as_initialiser() {
+    panic!("at the test's wish");
+}
+
+extern "C-unwind" fn do_nothing() {}
+
+#[test]
+fn an_initialiser_that_unwinds_fails_the_open() {
+    if passes_elsewhere("panics::an_initialiser_that_unwinds_fails_the_open") {
+        return;
+    }
+    let (_folder, [path]) = initialised(["libpanics.so"]);
+    let loader = initialised_by(panic_as_initialiser);
+    let open = || catch_unwind(AssertUnwindSafe(|| try_open(&loader, &path)));
+    open().expect_err("the initialiser panics");
+    open().expect_err("a new instance has a new turn");
+    // Neither this thread nor another takes it for initialised, or waits for it.
+    let opened = || try_open(&initialised_by(do_nothing), &path).map(drop);
+    std::thread::scope(|scope| scope.spawn(opened).join()).expect("no panic").expect("a sound fixture");
 }

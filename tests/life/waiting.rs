@@ -9,7 +9,7 @@ use std::time::Duration;
 
 static BOTH: Barrier = Barrier::new(2);
 
-extern "C" fn meet() {
+extern "C-unwind" fn meet() {
     BOTH.wait();
 }
 
@@ -32,7 +32,7 @@ static OWN: OnceLock<PathBuf> = OnceLock::new();
 static RESULT: Mutex<String> = Mutex::new(String::new());
 const LIMIT: Duration = Duration::from_millis(200);
 
-extern "C" fn join_an_opener() {
+extern "C-unwind" fn join_an_opener() {
     let work = || {
         let result = try_open(&Loader::new().wait_limit(LIMIT), OWN.get().expect("set before"));
         result.map_or_else(|error| format!("{}: {error}", kind(error.kind())), |_| "opened".to_owned())
@@ -60,7 +60,7 @@ fn a_constructor_that_joins_an_opener_of_its_object_is_told() {
 static STARTED: Barrier = Barrier::new(2);
 static FINISH: Barrier = Barrier::new(2);
 
-extern "C" fn start_and_wait() {
+extern "C-unwind" fn start_and_wait() {
     STARTED.wait();
     FINISH.wait();
 }
@@ -95,4 +95,4 @@ fn a_group_that_waited_in_vain_is_undone() {
     try_open(&needing(Duration::MAX), &needs_it).expect("it is initialised now");
 }
 
-extern "C" fn nothing() {}
+extern "C-unwind" fn nothing() {}
