@@ -304,9 +304,13 @@ unsafe extern "C" fn key_create<const INDEX: usize>(
     result
 }
 
-fn count_off(key: libc::pthread_key_t) {
-    let Some(place) = KEYS.get(key as usize) else { return };
-    let serial = place.swap(0, Ordering::AcqRel);
+/// Takes the serial off a key that is about to be deleted: once it is, another thread may get the same key.
+fn serial_of(key: libc::pthread_key_t) -> u64 {
+    KEYS.get(key as usize).map_or(0, |place| place.swap(0, Ordering::AcqRel))
+}
+
+/// Counts a key of that image off. Once it is deleted and not before: until then its destructor may be called.
+fn count_off(serial: u64) {
     let snapshot = REGISTRY.snapshot();
     if let Some(owner) = snapshot.instances.iter().find(|instance| serial != 0 && instance.serial == serial) {
         let keys: &AtomicUsize = &owner.holds.keys;
@@ -322,10 +326,12 @@ unsafe extern "C" fn key_delete(key: libc::pthread_key_t) -> c_int {
     type Delete = unsafe extern "C" fn(libc::pthread_key_t) -> c_int;
     // SAFETY: the host's function of this name.
     let delete = unsafe { std::mem::transmute::<*const (), Delete>(host(KEY_DELETE)) };
+    let serial = serial_of(key);
     // SAFETY: it takes any key.
     let result = unsafe { delete(key) };
-    if result == 0 {
-        count_off(key);
+    match KEYS.get(key as usize) {
+        Some(place) if result != 0 && serial != 0 => place.store(serial, Ordering::Release),
+        _ => count_off(serial),
     }
     result
 }
@@ -338,9 +344,10 @@ unsafe extern "C" fn tss_delete(key: libc::pthread_key_t) {
     type Delete = unsafe extern "C" fn(libc::pthread_key_t);
     // SAFETY: the host's function of this name.
     let delete = unsafe { std::mem::transmute::<*const (), Delete>(host(TSS_DELETE)) };
+    let serial = serial_of(key);
     // SAFETY: the caller's promise.
     unsafe { delete(key) };
-    count_off(key);
+    count_off(serial);
 }
 
 #[cfg(test)]
