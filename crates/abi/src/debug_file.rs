@@ -161,6 +161,24 @@ pub(crate) fn find_split(
     Ok(Err(compiled))
 }
 
+/// The package of what was split off, beside the file: its name with `.dwp` behind it, also in place of `.debug`.
+pub(crate) fn find_package(debug: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
+    let with = |path: &Path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".dwp");
+        PathBuf::from(name)
+    };
+    let stripped = debug.extension().is_some_and(|extension| extension == "debug").then(|| debug.with_extension(""));
+    for path in std::iter::once(with(debug)).chain(stripped.map(|path| with(&path))) {
+        if path.metadata().is_ok_and(|about| about.is_file())
+            && let Some(bytes) = read(&path)?
+        {
+            return Ok(Some((path, bytes)));
+        }
+    }
+    Ok(None)
+}
+
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),

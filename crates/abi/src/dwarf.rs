@@ -5,6 +5,7 @@
 //! recurses, and no input makes it. Nothing of the input is believed: every visit of an entry is counted, and who makes
 //! entries overlap runs out of steps.
 
+mod package;
 mod source;
 
 use crate::debug_file::DebugFile;

@@ -21,8 +21,8 @@
 //!
 //! The information is looked for in the library itself, in the separate debug file that distributions install (by build
 //! id, then by `.gnu_debuglink`), and in a sidecar `LIBRARY.abi.json`, which `sideload abi dump --json` writes where
-//! the debug files are. Units that were split off to `.dwo` files are read where they were compiled, or beside the file that
-//! names them. What is found must be of that very build. The answer has three values: checked, unverifiable
+//! the debug files are. Units that were split off to `.dwo` files are read from the package beside the file that names
+//! them (`FILE.dwp`), or else where they were compiled, or beside that file. What is found must be of that very build. The answer has three values: checked, unverifiable
 //! with the reason, and a mismatch with both sides and the parameter and field in which they differ.
 //!
 //! [`Abi`] is what a library's debug information says of what it exports, [`diff`] what breaks between two of them.

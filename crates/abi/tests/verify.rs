@@ -236,6 +236,11 @@ fn split_off(built: &Built) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "dwo")).collect()
 }
 
+/// Where the package of what was split off a library is looked for.
+fn package_of(built: &Built) -> PathBuf {
+    built.path.with_file_name(format!("{}.dwp", built.path.file_name().expect("a file").display()))
+}
+
 #[test]
 fn split_debug_information_is_read_where_it_is() {
     let forms: &[&[&str]] = &[
@@ -274,6 +279,44 @@ fn split_debug_information_is_read_where_it_is() {
             std::fs::write(dwo, wrong).expect("a folder of ours");
             let _ = Abi::read(&built.path, &Search::default());
         }
+    }
+}
+
+#[test]
+fn packages_of_split_debug_information_are_read() {
+    // Of DWARF 5, what makes packages in the binutils up to 2.40 leaves the units out, without a word.
+    let forms: &[&[&str]] = &[
+        &["-gdwarf-4", "-gsplit-dwarf"],
+        &["-gdwarf-4", "-gsplit-dwarf", "-O2"],
+        &["-gdwarf-4", "-gsplit-dwarf", "-O2", "-fdebug-types-section"],
+    ];
+    for flags in forms {
+        eprintln!("{flags:?}");
+        let built = build(SHAPES, flags);
+        let package = package_of(&built);
+        let dwp = std::process::Command::new("dwp").args(split_off(&built)).arg("-o").arg(&package).output();
+        let output = dwp.expect("there are binutils");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        split_off(&built).iter().for_each(|dwo| std::fs::remove_file(dwo).expect("a folder of ours"));
+        basics(&open(&built.path), &Search::default());
+        // Whatever is in it: an error or an answer.
+        let sound = std::fs::read(&package).expect("it was just made");
+        for at in (0..sound.len()).step_by(61) {
+            let mut wrong = sound.clone();
+            wrong[at] ^= 0xff;
+            std::fs::write(&package, wrong).expect("a folder of ours");
+            let _ = Abi::read(&built.path, &Search::default());
+        }
+        // What it does not have is looked for elsewhere, and missed.
+        let other = build(&format!("{SHAPES}\nint one_more(int of) {{ return of; }}\n"), flags);
+        std::fs::write(package_of(&other), &sound).expect("a folder of ours");
+        basics(&open(&other.path), &Search::default());
+        split_off(&other).iter().for_each(|dwo| std::fs::remove_file(dwo).expect("a folder of ours"));
+        let library = open(&other.path);
+        // SAFETY: the symbol is not used.
+        let found = unsafe { library.get_verified::<extern "C" fn(&Size) -> f64>("area") }.expect("it is there");
+        let error = found.checked().expect_err("its unit is nowhere").to_string();
+        assert!(error.contains("was split off"), "{error}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The entries of DWARF, across units and across the file that `dwz` moved common parts into.
 
 use super::MAX_PARTS;
+use super::package;
 use crate::debug_file::{self, DebugFile};
 use crate::error::Error;
 use crate::exports::Wanted;
@@ -45,8 +46,8 @@ pub(super) struct Place {
     at: UnitOffset,
 }
 
-struct File<'d> {
-    dwarf: Dwarf<Slice<'d>>,
+pub(super) struct File<'d> {
+    pub(super) dwarf: Dwarf<Slice<'d>>,
     units: Vec<Unit<Slice<'d>>>,
     /// Where units of `.debug_info` begin, in order, and which they are.
     starts: Vec<(usize, usize)>,
@@ -68,10 +69,7 @@ pub(super) fn with<T>(
     file: &DebugFile<'_>,
     read: impl FnOnce(&Source<'_>, Vec<PathBuf>) -> Result<T, Damage>,
 ) -> Result<T, Error> {
-    let blame = |damage| match damage {
-        Damage::Dwarf(error) => Error::damaged(&file.path, format!("debug information: {error}")),
-        Damage::Endless => Error::damaged(&file.path, "debug information: entries without an end"),
-    };
+    let blame = |damage| blame_for(&file.path, damage);
     let (main, endian) = sections(&file.path, &file.bytes, Names::Whole)?;
     let shared = match &file.supplement {
         Some((path, bytes)) => Some(sections(path, bytes, Names::Whole)?.0),
@@ -81,8 +79,20 @@ pub(super) fn with<T>(
     let dwarf = main.borrow_with_sup(shared.as_ref(), |section| borrow(&**section));
     let shared = shared.as_ref().map(|sections| sections.borrow(|section| borrow(&**section)));
     let main = File::new(dwarf).map_err(blame)?;
+    let package = debug_file::find_package(&file.path)?;
+    let package_sections = match &package {
+        Some((path, bytes)) => Some((path, package::sections(path, bytes)?)),
+        None => None,
+    };
+    let splits = main.splits().map_err(blame)?;
+    let (mut files, others) = match &package_sections {
+        Some((path, sections)) if !splits.is_empty() => {
+            package::split_off(sections, endian, &main, splits).map_err(|damage| blame_for(path, damage))?
+        }
+        _ => (Vec::new(), splits),
+    };
     let (mut read_splits, mut missing) = (Vec::new(), Vec::new());
-    for split in main.splits().map_err(blame)? {
+    for split in others {
         match debug_file::find_split(&file.path, &split.folder, &split.name)? {
             Ok((path, bytes)) => read_splits.push((split, path, bytes)),
             Err(path) => missing.push(path),
@@ -92,9 +102,9 @@ pub(super) fn with<T>(
     for (split, path, bytes) in &read_splits {
         splits.push((split, path, sections(path, bytes, Names::Split)?.0));
     }
-    let mut files = Vec::new();
     for (split, path, sections) in &splits {
-        let dwarf = sections.borrow(|section| borrow(&**section));
+        let mut dwarf = sections.borrow(|section| borrow(&**section));
+        dwarf.make_dwo(&main.dwarf);
         match File::split_off(dwarf, &main, split).map_err(blame)? {
             Some(file) => files.push(file),
             None => missing.push((*path).clone()),
@@ -102,6 +112,13 @@ pub(super) fn with<T>(
     }
     let supplement = shared.map(File::new).transpose().map_err(blame)?;
     Source::new(main, supplement, files).and_then(|source| read(&source, missing)).map_err(blame)
+}
+
+fn blame_for(path: &Path, damage: Damage) -> Error {
+    match damage {
+        Damage::Dwarf(error) => Error::damaged(path, format!("debug information: {error}")),
+        Damage::Endless => Error::damaged(path, "debug information: entries that overlap, or without an end"),
+    }
 }
 
 /// What sections are called.
@@ -114,9 +131,9 @@ enum Names {
 }
 
 /// A unit of which all but the addresses is in another file.
-struct Split {
+pub(super) struct Split {
     unit: usize,
-    id: DwoId,
+    pub(super) id: DwoId,
     /// Where it was compiled, and the name relative to that.
     folder: PathBuf,
     name: PathBuf,
@@ -136,7 +153,7 @@ fn sections<'a>(path: &Path, bytes: &'a [u8], names: Names) -> Result<(Sections<
 }
 
 impl<'d> File<'d> {
-    fn new(mut dwarf: Dwarf<Slice<'d>>) -> Result<File<'d>, Damage> {
+    pub(super) fn new(mut dwarf: Dwarf<Slice<'d>>) -> Result<File<'d>, Damage> {
         // Units that share their abbreviations read them once.
         dwarf.populate_abbreviations_cache(AbbreviationsCacheStrategy::Duplicates);
         let (mut units, mut starts) = (Vec::new(), Vec::new());
@@ -169,8 +186,11 @@ impl<'d> File<'d> {
     }
 
     /// The file that a unit of `main` was split off to; `None` if it is that of another build.
-    fn split_off(mut dwarf: Dwarf<Slice<'d>>, main: &File<'d>, split: &Split) -> Result<Option<File<'d>>, Damage> {
-        dwarf.make_dwo(&main.dwarf);
+    pub(super) fn split_off(
+        dwarf: Dwarf<Slice<'d>>,
+        main: &File<'d>,
+        split: &Split,
+    ) -> Result<Option<File<'d>>, Damage> {
         let mut file = File::new(dwarf)?;
         let mut is_it = false;
         for unit in file.units.iter_mut().filter(|unit| unit.dwo_id == Some(split.id)) {
