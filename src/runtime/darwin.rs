@@ -9,6 +9,7 @@
 
 mod children;
 mod complex;
+mod constants;
 mod cxx;
 mod dispatch;
 mod files;
@@ -19,6 +20,7 @@ mod locales;
 mod locks;
 mod numbers;
 mod process;
+mod records;
 mod runes;
 mod signals;
 mod sockets;
@@ -77,6 +79,8 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
                 .or_else(|| numbers::entry(name))
                 .or_else(|| times::entry(name))
                 .or_else(|| locks::entry(name))
+                .or_else(|| constants::entry(name))
+                .or_else(|| records::entry(name))
                 .or_else(|| children::entry(name))
                 .or_else(|| terminals::entry(name))
                 .or_else(|| users::entry(name))

@@ -11,6 +11,8 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
         b"_posix_spawnp" => spawn_found as Pointer,
         b"_wait" => wait_for_any as Pointer,
         b"_waitpid" => wait_for as Pointer,
+        b"_wait4" => wait_and_account as Pointer,
+        b"_wait3" => wait_for_any_and_account as Pointer,
         b"_system" => run as Pointer,
         b"_pclose" => close as Pointer,
         _ => return None,
@@ -96,22 +98,67 @@ fn status(host: c_int) -> c_int {
     }
 }
 
-/// `waitpid`
+/// Waits in the way of `wait`, which is told what for by the host's options.
 ///
 /// # Safety
 /// `place` is null or room for a status.
-unsafe extern "C" fn wait_for(process: libc::pid_t, place: *mut c_int, options: c_int) -> libc::pid_t {
+unsafe fn waited(
+    place: *mut c_int,
+    options: c_int,
+    wait: impl FnOnce(*mut c_int, c_int) -> libc::pid_t,
+) -> libc::pid_t {
     const WCONTINUED: c_int = 0x10;
     // WNOHANG and WUNTRACED are 1 and 2 everywhere.
     let host = options & 3 | if options & WCONTINUED != 0 { libc::WCONTINUED } else { 0 };
     let mut found = 0;
-    // SAFETY: room for a status.
-    let process = unsafe { libc::waitpid(process, &raw mut found, if options & !0x13 == 0 { host } else { -1 }) };
+    let process = wait(&raw mut found, if options & !0x13 == 0 { host } else { -1 });
     if process > 0 && !place.is_null() {
         // SAFETY: as the caller promises.
         unsafe { place.write(status(found)) };
     }
     process
+}
+
+/// `waitpid`
+///
+/// # Safety
+/// As [`waited`].
+unsafe extern "C" fn wait_for(process: libc::pid_t, place: *mut c_int, options: c_int) -> libc::pid_t {
+    // SAFETY: as the caller promises, and room for a status.
+    unsafe { waited(place, options, |found, options| libc::waitpid(process, found, options)) }
+}
+
+/// `wait4`
+///
+/// # Safety
+/// As [`waited`]; `usage` is null or has room for what was used.
+unsafe extern "C" fn wait_and_account(
+    process: libc::pid_t,
+    place: *mut c_int,
+    options: c_int,
+    usage: *mut libc::rusage,
+) -> libc::pid_t {
+    // SAFETY: as the caller promises, and room for a status.
+    unsafe {
+        let process = waited(place, options, |found, options| libc::wait4(process, found, options, usage));
+        if process > 0 && !usage.is_null() {
+            super::times::in_bytes(usage);
+        }
+        process
+    }
+}
+
+/// `wait3`
+///
+/// # Safety
+/// As [`wait_and_account`].
+unsafe extern "C" fn wait_for_any_and_account(
+    place: *mut c_int,
+    options: c_int,
+    usage: *mut libc::rusage,
+) -> libc::pid_t {
+    // SAFETY: as the caller promises.
+    unsafe { wait_and_account(-1, place, options, usage) }
 }
 
 /// `wait`
@@ -167,7 +214,10 @@ mod tests {
         unsafe {
             let started =
                 spawn(&raw mut process, c"/bin/sh".as_ptr(), null(), null(), arguments.as_ptr(), environment.as_ptr());
-            assert_eq!((started, wait_for(process, &raw mut found, 0)), (0, process));
+            let mut usage = std::mem::zeroed::<libc::rusage>();
+            let waited = wait_and_account(process, &raw mut found, 0, &raw mut usage);
+            assert_eq!((started, waited), (0, process));
+            assert!(usage.ru_maxrss > 1 << 16, "{}", usage.ru_maxrss);
         }
         found
     }

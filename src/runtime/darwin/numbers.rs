@@ -16,6 +16,8 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
         b"___isinfd" => is_infinite as Pointer,
         b"___isnand" => is_nan as Pointer,
         b"___signbitd" => is_negative as Pointer,
+        b"___powidf2" => power as Pointer,
+        b"___powisf2" => power_f32 as Pointer,
         b"___divti3" => quotient as Pointer,
         b"___modti3" => remainder as Pointer,
         b"___udivti3" => unsigned_quotient as Pointer,
@@ -95,6 +97,33 @@ extern "C" fn is_negative(number: f64) -> c_int {
     number.is_sign_negative().into()
 }
 
+/// A number to a whole power: by squares, as compilers' own libraries do it, so that the last bits are the same.
+macro_rules! raised {
+    ($number:ident, $power:ident) => {{
+        let (mut square, mut left, mut result) = ($number, $power.unsigned_abs(), 1.0);
+        loop {
+            if left & 1 != 0 {
+                result *= square;
+            }
+            left /= 2;
+            if left == 0 {
+                break if $power < 0 { 1.0 / result } else { result };
+            }
+            square *= square;
+        }
+    }};
+}
+
+/// `__powidf2`
+extern "C" fn power(number: f64, power: c_int) -> f64 {
+    raised!(number, power)
+}
+
+/// `__powisf2`
+extern "C" fn power_f32(number: f32, power: c_int) -> f32 {
+    raised!(number, power)
+}
+
 /// What a division by zero is to the caller: the end, as the processor's own instruction makes it.
 fn divided<T>(result: Option<T>) -> T {
     result.unwrap_or_else(|| super::die(format_args!("an integer of 128 bits was divided by zero")))
@@ -159,6 +188,12 @@ mod tests {
             }
             assert_eq!(found, expected, "{fraction:#x} {exponent:#x}");
         }
+    }
+
+    #[test]
+    fn powers_are_products() {
+        assert_eq!((power(1.5, 3), power(2.0, -2), power(7.0, 0), power_f32(-3.0, 3)), (3.375, 0.25, 1.0, -27.0));
+        assert_eq!((power(2.0, c_int::MIN), power(1.0, c_int::MAX)), (0.0, 1.0));
     }
 
     #[test]

@@ -64,7 +64,7 @@ const SIGNALS: [c_int; 31] = [
 ];
 
 /// The host's number; 0 stays 0, which asks whether there is such a process. −1 is none.
-fn host(signal: c_int) -> c_int {
+pub(super) fn host(signal: c_int) -> c_int {
     match usize::try_from(signal) {
         Ok(0) => 0,
         Ok(number) => SIGNALS.get(number - 1).copied().unwrap_or(-1),
