@@ -90,7 +90,8 @@ pub(crate) fn map_file(file: &File, offset: u64, size: u64) -> io::Result<memmap
     gate::pass(Call::Map)?;
     // SAFETY: the mapping is private and read-only. That another process changes the file meanwhile is the documented
     // limit of loading from a file; every value read from it is checked after the read.
-    unsafe { memmap2::MmapOptions::new().offset(offset).len(length).map(file) }
+    // (Shared, it would be refused for a file that is sealed, by Linux before 6.7, and by file systems without coherent pages.)
+    unsafe { memmap2::MmapOptions::new().offset(offset).len(length).map_copy_read_only(file) }
 }
 
 /// Anonymous memory that can be read and written, at `wish` if there is room.
@@ -315,6 +316,15 @@ fn raw(prot: Prot) -> libc::c_int {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_mapped_privately() {
+        let file = open(Path::new("/proc/self/exe")).unwrap();
+        let map = map_file(&file, 0, page_size()).unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let line = maps.lines().find(|line| line.starts_with(&format!("{:x}-", map.as_ptr().addr()))).unwrap();
+        assert_eq!(line.split(' ').nth(1), Some("r--p"), "{line}");
+    }
 
     /// A process that has no descriptor to spare must not take an image for one without program headers, for good.
     #[test]
