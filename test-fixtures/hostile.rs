@@ -14,6 +14,7 @@
 
 mod macho;
 
+use crate::Random;
 use crate::elf_edit::*;
 use std::fmt;
 use std::ops::Range;
@@ -149,7 +150,8 @@ impl Hostile {
     pub fn copy(&self, number: u64) -> Copy {
         // Another sequence for each file: the same number should not mean the same fault in all of them.
         let seed = number.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(self.salt);
-        let mut work = Work { hostile: self, bytes: self.good.clone(), random: Random(seed), faults: String::new() };
+        let mut work =
+            Work { hostile: self, bytes: self.good.clone(), random: Random::new(seed), faults: String::new() };
         for _ in 0..1 + work.random.below(3) {
             let kind = work.random.below(self.kinds.len());
             self.kinds[kind](&mut work);
@@ -517,23 +519,5 @@ impl<'h> Work<'h> {
             }
         }
         self.say(format_args!("{name}: chains without an end, step {step}"));
-    }
-}
-
-/// SplitMix64: the same numbers everywhere, for a seed.
-#[derive(Clone, Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
     }
 }

@@ -23,6 +23,7 @@ pub mod macho_build;
 pub mod macho_edit;
 mod malformed;
 mod patches;
+mod random;
 #[doc(hidden)]
 pub mod readme;
 mod rows;
@@ -32,4 +33,5 @@ pub use directives::GlibcVerdict;
 pub use elf_edit::ElfEdit;
 pub use hostile::Hostile;
 pub use malformed::{Malformed, malformed};
+pub use random::Random;
 pub use rows::{ROWS, without_row};

@@ -7,18 +7,7 @@ use sideload::addr::VmAddr;
 use sideload::{ErrorKind, Loader, Plugin, Source, abi};
 use std::ops::Range;
 use std::process::Command;
-
-/// The same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit.max(1) as u64) as usize
-    }
-}
+use test_fixtures::Random;
 
 /// A place of the file where a plugin says something.
 #[derive(Clone)]
@@ -89,7 +78,7 @@ fn corrupted_rows_are_an_error_or_a_plugin() {
     assert!(strip.expect("there are binutils").success());
     // Sums are made right every other time.
     let sources = [(test_fixtures::build("plugin").path, 1500), (stripped, 700)];
-    let mut random = Random(0x2026_1123);
+    let mut random = Random::new(0x2026_1123);
     for (path, copies) in sources {
         let sound = std::fs::read(&path).expect("it was built");
         let pieces = pieces(&sound);

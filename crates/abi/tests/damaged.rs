@@ -10,18 +10,7 @@ use std::ffi::{c_int, c_void};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{SHAPES, build};
-
-/// The same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit.max(1) as u64) as usize
-    }
-}
+use test_fixtures::Random;
 
 #[test]
 fn damaged_debug_information_is_an_error_or_an_answer() {
@@ -32,7 +21,7 @@ fn damaged_debug_information_is_an_error_or_an_answer() {
         &["-gdwarf-5", "-gz=zlib"],
         &["-gdwarf-2", "-gstrict-dwarf"],
     ];
-    let mut random = Random(0x5eed);
+    let mut random = Random::new(0x5eed);
     let (mut errors, mut answers) = (0, 0);
     for flags in forms {
         let built = build(SHAPES, flags);
