@@ -4,7 +4,7 @@ use crate::lifetimes::MakeStatic;
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::visit_mut::VisitMut;
-use syn::{Data, DeriveInput, Error, Fields, GenericParam, Ident, Type, parse_quote};
+use syn::{ConstParam, Data, DeriveInput, Error, Fields, GenericParam, Generics, Ident, Type, parse_quote};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -20,13 +20,17 @@ pub(crate) fn describe(input: &DeriveInput, kind: Kind) -> syn::Result<TokenStre
         return Err(Error::new_spanned(ident, text));
     }
     let repr = Ident::new(repr, ident.span());
+    let constants = constants(&input.generics)?;
     let body = match &input.data {
         Data::Struct(data) => {
-            let fields = fields(&data.fields, true);
+            let fields = fields(&data.fields, true).into_iter().chain(constants);
             quote!(::sideload::abi::Type::structure::<Self>(<Self as ::sideload::abi::Typed>::NAME, ::sideload::abi::Repr::#repr, const { &[#(#fields),*] }))
         }
         Data::Enum(data) => {
-            let variants = variants(data);
+            let constants = (!constants.is_empty()).then(|| {
+                quote!(::sideload::abi::Variant { name: "const", discriminant: 0, fields: const { &[#(#constants),*] } })
+            });
+            let variants = variants(data).into_iter().chain(constants);
             quote!(::sideload::abi::Type::enumeration::<Self>(<Self as ::sideload::abi::Typed>::NAME, ::sideload::abi::Repr::#repr, const { &[#(#variants),*] }))
         }
         Data::Union(data) => {
@@ -115,6 +119,23 @@ fn fields(fields: &Fields, with_offsets: bool) -> Vec<TokenStream> {
         quote!(::sideload::abi::Field { name: #name, offset: #offset, of: const { &<#of as ::sideload::abi::Typed>::TYPE } })
     };
     fields.iter().enumerate().map(describe).collect()
+}
+
+/// The values of constant parameters, as fields without a size: what a type promises may depend on one of which no field
+/// does.
+fn constants(generics: &Generics) -> syn::Result<Vec<TokenStream>> {
+    let describe = |param: &ConstParam| {
+        let (name, value) = (format!("const {}", param.ident), &param.ident);
+        if matches!(&param.ty, Type::Path(path) if path.path.is_ident("u128") || path.path.is_ident("i128")) {
+            return Err(Error::new_spanned(&param.ty, "a constant parameter of 128 bits cannot be described"));
+        }
+        Ok(quote!(::sideload::abi::Field {
+            name: #name,
+            offset: 0,
+            of: const { &::sideload::abi::Type::constant(#value as usize) },
+        }))
+    };
+    generics.const_params().map(describe).collect()
 }
 
 /// Lifetimes of a type are seen where it is used: `Bound` says which of a function's they are.

@@ -6,7 +6,7 @@ use crate::lifetimes::{Parts, Signature, abi_name};
 use crate::notes::{self, Kind};
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
-use syn::{Error, FnArg, Ident, ItemStatic, ItemTrait, StaticMutability, TraitItem, Visibility};
+use syn::{Error, FnArg, Ident, ItemStatic, ItemTrait, StaticMutability, TraitItem, TypeParamBound, Visibility};
 
 pub(crate) fn export(arguments: &Arguments, item: Exported) -> syn::Result<TokenStream> {
     match item {
@@ -169,6 +169,37 @@ fn export_static(arguments: &Arguments, item: ItemStatic) -> syn::Result<TokenSt
     })
 }
 
+/// Whether a supertrait is one of those of the standard library, which are the same in equal builds. Only the name is known;
+/// a trait of another crate is described by its own `#[export]`, or the program does not compile.
+fn is_of_the_standard_library(path: &syn::Path) -> bool {
+    const NAMES: &[&str] = &[
+        "Any",
+        "AsRef",
+        "BufRead",
+        "Debug",
+        "Display",
+        "DoubleEndedIterator",
+        "Error",
+        "ExactSizeIterator",
+        "Fn",
+        "FnMut",
+        "FnOnce",
+        "Future",
+        "Iterator",
+        "Read",
+        "RefUnwindSafe",
+        "Seek",
+        "Send",
+        "Sized",
+        "Sync",
+        "ToString",
+        "Unpin",
+        "UnwindSafe",
+        "Write",
+    ];
+    path.segments.last().is_some_and(|last| NAMES.iter().any(|name| last.ident == name))
+}
+
 /// Describes `dyn Trait`: its methods, in the order in which the vtable of an equal build has them.
 fn describe_trait(item: &ItemTrait) -> syn::Result<TokenStream> {
     if let Some(param) = item.generics.params.first() {
@@ -188,6 +219,19 @@ fn describe_trait(item: &ItemTrait) -> syn::Result<TokenStream> {
         let receiver = method.sig.receiver().map_or_else(String::new, |receiver| quote!(#receiver).to_string());
         let name = format!("{}({receiver})", method.sig.ident);
         fields.push(quote!(::sideload::abi::Field { name: #name, offset: 0, of: #of }));
+    }
+    // Their methods are in the vtable, too.
+    for bound in &item.supertraits {
+        if let TypeParamBound::Trait(bound) = bound
+            && !is_of_the_standard_library(&bound.path)
+        {
+            let (path, name) = (&bound.path, format!("supertrait {}", bound.path.to_token_stream()));
+            fields.push(quote!(::sideload::abi::Field {
+                name: #name,
+                offset: 0,
+                of: const { &<dyn #path as ::sideload::abi::Typed>::TYPE },
+            }));
+        }
     }
     let ident = &item.ident;
     let bounds = &item.supertraits;

@@ -3,7 +3,7 @@
 //! A host that looks up `fn(&str) -> &'static str` must not get a `fn(&str) -> &str`. So every lifetime of a signature
 //! is part of its description: numbered by its first appearance, or static.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::visit_mut::{self, VisitMut};
 use syn::{Error, Ident, Lifetime, ReturnType, Type, parse_quote};
@@ -149,7 +149,10 @@ impl Signature {
         let known = |name: &Ident| self.names.iter().position(|known| known.as_ref() == Some(name));
         match name {
             Some(name) if name == "static" => STATIC,
-            Some(name) => known(name).map_or_else(|| self.new_number(Some(name.clone())), |at| at as u8),
+            Some(name) => match known(name) {
+                Some(at) => at as u8,
+                None => self.new_number(Some(name.clone())),
+            },
             // An ambiguous one is an error of the function itself, which rustc explains better.
             None if self.in_result => self.elided.unwrap_or(STATIC),
             None => self.new_number(None),
@@ -157,8 +160,13 @@ impl Signature {
     }
 
     fn new_number(&mut self, name: Option<Ident>) -> u8 {
+        let number = self.names.len();
+        if number >= usize::from(STATIC) {
+            let text = format!("a signature of more than {STATIC} lifetimes cannot be described");
+            self.error.get_or_insert(Error::new(Span::call_site(), text));
+        }
         self.names.push(name);
-        (self.names.len() - 1).min(usize::from(STATIC) - 1) as u8
+        number as u8
     }
 }
 

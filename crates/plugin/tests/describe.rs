@@ -3,7 +3,9 @@
 
 extern crate sideload_plugin as sideload;
 
-use sideload::abi::{Api, Described, Description, Exported, LinkedItem, Lookup, Stable, Tier, Type, Typed, decode};
+use sideload::abi::{
+    Api, Described, Description, Exported, LinkedItem, Lookup, OwnedShape, Stable, Tier, Type, Typed, decode,
+};
 use sideload::abi::{Block, Blocks, ExportRow, Item, linked_item};
 use std::sync::atomic::AtomicU32;
 
@@ -43,10 +45,26 @@ struct Pair<T> {
     two: Option<Box<T>>,
 }
 
+/// Promises that its number is below `N`.
+#[derive(sideload::Stable)]
+#[repr(C)]
+struct Below<const N: usize>(usize);
+
+#[derive(sideload::Typed)]
+enum Signed<const IS: bool, const AT: i8> {
+    One(u8),
+    Two,
+}
+
 #[sideload::export]
 trait Shape: Send {
     fn area(&self, scale: f64) -> f64;
     fn name(&self) -> &str;
+}
+
+#[sideload::export]
+trait Solid: Shape + std::fmt::Debug {
+    fn volume(&self) -> f64;
 }
 
 #[sideload::export]
@@ -359,4 +377,25 @@ fn rows_that_say_too_much_end_in_an_error() {
     };
     let error = (0..1 << 20).find_map(|_| again().err()).expect("more than a mebibyte of no file at all");
     assert!(error.0.contains("16 times"), "{error:?}");
+}
+
+#[test]
+fn constant_parameters_are_part_of_a_type() {
+    let text = |one: &Type, other: &Type| explain(&owned(one), &owned(other));
+    assert_eq!(Below::<3>::TYPE.fingerprint(), <Below<3> as Typed>::TYPE.fingerprint());
+    assert_ne!(Below::<3>::TYPE.fingerprint(), Below::<4>::TYPE.fingerprint());
+    assert_eq!(Below::<3>::TYPE.tier, Tier::Stable);
+    let said = text(&Below::<3>::TYPE, &Below::<4>::TYPE);
+    assert!(said.contains("const N") && said.contains('3') && said.contains('4'), "{said}");
+    assert_ne!(Signed::<true, -1>::TYPE.fingerprint(), Signed::<false, -1>::TYPE.fingerprint());
+    assert_ne!(Signed::<true, -1>::TYPE.fingerprint(), Signed::<true, 1>::TYPE.fingerprint());
+}
+
+#[test]
+fn what_a_trait_inherits_is_part_of_it() {
+    let OwnedShape::Trait { name, methods } = owned(&<dyn Solid>::TYPE).shape else { panic!("not a trait") };
+    assert!(name.ends_with("Solid: Shape + std :: fmt :: Debug"), "{name}");
+    let names: Vec<&str> = methods.iter().map(|method| method.name.as_str()).collect();
+    assert_eq!(names, ["volume(& self)", "supertrait Shape"]);
+    assert_eq!(methods[1].of, owned(&<dyn Shape>::TYPE));
 }

@@ -253,6 +253,12 @@ impl Type {
         Type { size: size_of::<T>(), align: align_of::<T>(), tier, shape: Shape::Struct { name, repr, fields } }
     }
 
+    /// The value of a constant parameter: it takes no room.
+    pub const fn constant(value: usize) -> Type {
+        let shape = Shape::Array { of: &<() as Typed>::TYPE, length: value };
+        Type { size: 0, align: 1, tier: Tier::Stable, shape }
+    }
+
     /// An enum `T`.
     pub const fn enumeration<T>(name: &'static str, repr: Repr, variants: &'static [Variant]) -> Type {
         let mut tier = of_repr(repr);
