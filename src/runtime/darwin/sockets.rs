@@ -1,6 +1,7 @@
 //! Sockets: an address begins with its length and a family of one byte there, levels, options and flags have other numbers
 //! (`<sys/socket.h>`). Errors that are an option's value have the host's numbers, as `errno` has.
 
+mod interfaces;
 mod names;
 
 use super::Pointer;
@@ -26,7 +27,7 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
         b"_setsockopt" => set_option as Pointer,
         b"_inet_pton" => read_address as Pointer,
         b"_inet_ntop" => write_address as Pointer,
-        _ => return names::entry(name),
+        _ => return names::entry(name).or_else(|| interfaces::entry(name)),
     };
     Some(RunAddr(at.expose_provenance() as u64))
 }
