@@ -8,14 +8,16 @@ use crate::plan::LoadPlan;
 /// The smallest page of any system: what is sealed there is at most what is sealed anywhere.
 const MIN_PAGE: u64 = 0x1000;
 
-/// Checks that regions are sorted and disjoint, and that everything the plan names lies inside the span.
+/// Checks that regions are sorted and share no page, and that everything the plan names lies inside the span.
 ///
 /// # Errors
 /// The first violation: a plan that a front end made has none.
 pub fn check(plan: &LoadPlan) -> Result<(), ErrorKind> {
     let malformed = |what, place| ErrorKind::malformed(what, Place::Vm(place));
     for pair in plan.regions.windows(2) {
-        if pair[0].vm.end() > pair[1].vm.start {
+        // A page has one protection: what one region may write, the next one would have taken away.
+        let end = pair[0].vm.pages(MIN_PAGE).map(VmRange::end);
+        if end.is_none_or(|end| end.0 > pair[1].vm.start.0 & !(MIN_PAGE - 1)) {
             return Err(malformed("plan: regions overlap", pair[1].vm.start));
         }
     }
@@ -54,4 +56,36 @@ pub fn check(plan: &LoadPlan) -> Result<(), ErrorKind> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Bias;
+    use crate::memory::Scratch;
+
+    #[test]
+    fn regions_lie_apart_and_in_the_span() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/test-fixtures/bin/macho/bind-x64-chained.dylib");
+        let file = std::fs::read(path).expect("a fixture");
+        let plan = crate::plan::plan(&file, path).expect("a fixture");
+        check(&plan).expect("nothing is wrong with it");
+        type Edit = fn(&mut LoadPlan);
+        let cases: [(&str, Edit); 4] = [
+            ("overlap", |plan| plan.regions[0].vm.size = plan.regions[1].vm.end().0 - plan.regions[0].vm.start.0),
+            ("overlap", |plan| plan.regions[1].vm.start.0 -= 8), // the last page of the region before
+            ("outside the span", |plan| plan.regions.iter_mut().for_each(|region| region.vm.start.0 += 1 << 40)),
+            ("outside the span", |plan| plan.regions.last_mut().expect("some").vm.size += 1 << 20),
+        ];
+        for (word, edit) in cases {
+            let mut edited = plan.clone();
+            edit(&mut edited);
+            let error = check(&edited).expect_err(word).to_string();
+            assert!(error.contains(word), "{error}");
+            // A rehearsal takes any plan, and panics over none.
+            if word != "overlap" {
+                Scratch::new(&edited, &file, Bias(0)).expect_err(word);
+            }
+        }
+    }
 }

@@ -21,12 +21,14 @@ impl Scratch {
     /// Lays the regions of `plan` out as mapping would, at `bias`.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfMemory`] if the span cannot be had.
+    /// [`ErrorKind::OutOfMemory`] if the span cannot be had, [`ErrorKind::OutsideImage`] for a region that is not in it or
+    /// in the file.
     pub fn new(plan: &LoadPlan, file: &[u8], bias: Bias) -> Result<Scratch, ErrorKind> {
         let size = usize::try_from(plan.span.size).map_err(|_| ErrorKind::OutOfMemory { bytes: plan.span.size })?;
         let mut bytes = room::filled(0, size)?;
         for region in &plan.regions {
             let outside = || ErrorKind::OutsideImage { what: "segment", range: region.vm };
+            plan.span.holds(region.vm.start, region.vm.size).then_some(()).ok_or_else(outside)?;
             let start = region.vm.start.0.checked_sub(plan.span.start.0).ok_or_else(outside)? as usize;
             let content = crate::bytes::Bytes(file).slice(region.file.start.0, region.file.size).ok_or_else(outside)?;
             let place = start.checked_add(content.len()).and_then(|end| bytes.get_mut(start..end));

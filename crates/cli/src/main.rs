@@ -53,6 +53,7 @@ Examples:
   sideload abi diff libfoo.so.1.2 libfoo.so.1.3
   sideload sign libgreeter.so --key release.key
   sideload verify libgreeter.so --policy plugins.toml
+  sideload static plugins --output src/plugins.rs
 
 Exit status: 0 fine; 1 a file is refused, does not resolve or does not open; 2 usage.";
 
