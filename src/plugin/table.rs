@@ -133,7 +133,7 @@ impl<At> Table<At> {
     #[inline]
     fn slots_of(&self, hash: u32) -> impl Iterator<Item = usize> + use<At> {
         let mask = self.slots.len() - 1;
-        (0..=mask).map(move |step| (hash as usize).wrapping_add(step) & mask)
+        (0..self.slots.len()).map(move |step| (hash as usize).wrapping_add(step) & mask)
     }
 
     #[inline]
@@ -144,14 +144,16 @@ impl<At> Table<At> {
     #[inline]
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Entry<At>> {
         let hash = hash(name);
-        for slot in self.slots_of(hash) {
-            // At least half of the slots are empty.
+        let mask = self.slots.len() - 1;
+        let mut slot = hash as usize & mask;
+        loop {
+            // At least half of the slots are empty, so this ends.
             let entry = self.entry(slot)?;
             if entry.hash == hash && self.names.as_bytes().get(entry.name.range()) == Some(name) {
                 return Some(entry);
             }
+            slot = (slot + 1) & mask;
         }
-        None
     }
 
     /// In the order of the file.
