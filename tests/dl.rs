@@ -35,6 +35,44 @@ fn build(name: &str, source: &str, options: &[&str]) -> PathBuf {
     output
 }
 
+/// What an initialiser throws reaches who called `dlopen`, and the next `dlopen` finds everything in order.
+#[test]
+fn an_initialiser_may_throw_through_dlopen() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dl");
+    let object = |name: &str, source: &str| {
+        let (input, output) = (folder.join(format!("{name}.cpp")), folder.join(format!("lib{name}.so")));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(&input, source).unwrap();
+        let mut cc = Command::new("c++");
+        cc.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&output).arg(&input);
+        assert!(cc.status().unwrap().success(), "{cc:?}");
+        output
+    };
+    let thrower = object("throwing_init", "static struct Thrower { Thrower() { throw 40; } } thrower;");
+    // <dlfcn.h> says that `dlopen` throws nothing, so a compiler would leave the handler out.
+    let catcher = r#"
+        extern "C" void *dlopen(const char *, int);
+        extern "C" int opens(const char *name) {
+            try {
+                dlopen(name, 2);
+            } catch (int value) {
+                return value + 2;
+            }
+            return 1;
+        }"#;
+    let catcher = object("throwing_init_catcher", catcher);
+    let thrower = std::ffi::CString::new(thrower.to_str().unwrap()).unwrap();
+    // SAFETY: the fixtures are our own.
+    let library = unsafe { Library::open(&catcher) }.unwrap();
+    // SAFETY: the function is of that type.
+    let opens = unsafe { library.get::<extern "C" fn(*const c_char) -> c_int>("opens") }.unwrap();
+    for _ in 0..2 {
+        assert_eq!(opens(thrower.as_ptr()), 42);
+    }
+    let other = std::thread::scope(|scope| scope.spawn(|| opens(thrower.as_ptr())).join());
+    assert_eq!(other.unwrap(), 42);
+}
+
 /// Passes its arguments on to the functions, so that the test sees what a loaded image sees.
 const CALLS: &str = r#"
 #include <dlfcn.h>

@@ -87,8 +87,8 @@ unsafe fn string<'a>(text: *const c_char) -> Option<&'a CStr> {
 }
 
 /// # Safety
-/// `name` is null or a C string; initialisers of what it names run.
-pub(super) unsafe extern "C" fn open(name: *const c_char, flags: c_int, caller: u64) -> *mut c_void {
+/// `name` is null or a C string; initialisers of what it names run, and may unwind.
+pub(super) unsafe extern "C-unwind" fn open(name: *const c_char, flags: c_int, caller: u64) -> *mut c_void {
     // SAFETY: the C caller's promise.
     let opened = unsafe { Handle::open(string(name), flags, RunAddr(caller)) };
     let pointer = |handle: Option<Handle>| {
@@ -101,7 +101,7 @@ pub(super) unsafe extern "C" fn open(name: *const c_char, flags: c_int, caller: 
 
 /// # Safety
 /// As [`open`].
-unsafe extern "C" fn open_in(namespace: c_long, name: *const c_char, flags: c_int, caller: u64) -> *mut c_void {
+unsafe extern "C-unwind" fn open_in(namespace: c_long, name: *const c_char, flags: c_int, caller: u64) -> *mut c_void {
     const LM_ID_BASE: c_long = 0;
     if namespace != LM_ID_BASE {
         // SAFETY: the C caller's promise.
@@ -113,7 +113,7 @@ unsafe extern "C" fn open_in(namespace: c_long, name: *const c_char, flags: c_in
 }
 
 /// `dlclose`
-extern "C" fn close(handle: *const c_void) -> c_int {
+extern "C-unwind" fn close(handle: *const c_void) -> c_int {
     let closed = View::now().map_err(Failure::Host).and_then(|view| Handle::of(handle, &view)?.close());
     or_fail(closed.map(|()| 0), -1)
 }
@@ -130,7 +130,7 @@ macro_rules! with_caller {
         $(#[$doc])*
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         #[unsafe(naked)]
-        unsafe extern "C" fn $entry($($argument: $type),*) -> *mut c_void {
+        unsafe extern "C-unwind" fn $entry($($argument: $type),*) -> *mut c_void {
             #[cfg(target_arch = "x86_64")]
             std::arch::naked_asm!(
                 ".cfi_startproc",
@@ -151,7 +151,7 @@ macro_rules! with_caller {
 
         $(#[$doc])*
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        unsafe extern "C" fn $entry($($argument: $type),*) -> *mut c_void {
+        unsafe extern "C-unwind" fn $entry($($argument: $type),*) -> *mut c_void {
             // SAFETY: the C caller's promise. Nobody's address: the caller is unknown.
             unsafe { $function($($argument,)* 0) }
         }
@@ -189,7 +189,11 @@ with_caller! {
 
 /// # Safety
 /// `name` is a C string; the resolver of an indirect function runs.
-pub(super) unsafe extern "C" fn search_symbol(handle: *const c_void, name: *const c_char, caller: u64) -> *mut c_void {
+pub(super) unsafe extern "C-unwind" fn search_symbol(
+    handle: *const c_void,
+    name: *const c_char,
+    caller: u64,
+) -> *mut c_void {
     // SAFETY: the C caller's promise.
     unsafe { search(handle, name, None, caller) }
 }
@@ -199,7 +203,11 @@ pub(super) unsafe extern "C" fn search_symbol(handle: *const c_void, name: *cons
 /// # Safety
 /// As [`search_symbol`].
 #[cfg(all(target_arch = "x86_64", not(target_vendor = "apple")))]
-pub(super) unsafe extern "C" fn search_darwin(handle: *const c_void, name: *const c_char, caller: u64) -> *mut c_void {
+pub(super) unsafe extern "C-unwind" fn search_darwin(
+    handle: *const c_void,
+    name: *const c_char,
+    caller: u64,
+) -> *mut c_void {
     // SAFETY: the C caller's promise.
     let name = unsafe { string(name) }.unwrap_or_default();
     // SAFETY: as above.
@@ -209,7 +217,7 @@ pub(super) unsafe extern "C" fn search_darwin(handle: *const c_void, name: *cons
 
 /// # Safety
 /// `name` and `version` are C strings; the resolver of an indirect function runs.
-unsafe extern "C" fn search_version(
+unsafe extern "C-unwind" fn search_version(
     handle: *const c_void,
     name: *const c_char,
     version: *const c_char,

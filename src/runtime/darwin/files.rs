@@ -213,7 +213,7 @@ unsafe extern "C" fn timebase(info: *mut [u32; 2]) -> c_int {
 /// # Safety
 /// As that.
 #[unsafe(naked)]
-unsafe extern "C" fn open_library(name: *const c_char, mode: c_int) -> *mut c_void {
+unsafe extern "C-unwind" fn open_library(name: *const c_char, mode: c_int) -> *mut c_void {
     std::arch::naked_asm!(
         ".cfi_startproc",
         "mov rdx, [rsp]",
@@ -225,7 +225,7 @@ unsafe extern "C" fn open_library(name: *const c_char, mode: c_int) -> *mut c_vo
 
 /// # Safety
 /// As [`open_library`].
-unsafe extern "C" fn open_for(name: *const c_char, mode: c_int, caller: u64) -> *mut c_void {
+unsafe extern "C-unwind" fn open_for(name: *const c_char, mode: c_int, caller: u64) -> *mut c_void {
     // SAFETY: as the caller promises.
     unsafe { super::super::dl::open(name, open_mode(mode), caller) }
 }

@@ -187,9 +187,9 @@ unsafe extern "C" fn set_type(attributes: *mut libc::pthread_mutexattr_t, kind: 
 ///
 /// # Safety
 /// As that.
-unsafe extern "C" fn once(object: *mut c_int, function: unsafe extern "C" fn()) -> c_int {
-    unsafe extern "C" {
-        fn pthread_once(object: *mut c_int, function: unsafe extern "C" fn()) -> c_int;
+unsafe extern "C-unwind" fn once(object: *mut c_int, function: unsafe extern "C-unwind" fn()) -> c_int {
+    unsafe extern "C-unwind" {
+        fn pthread_once(object: *mut c_int, function: unsafe extern "C-unwind" fn()) -> c_int;
     }
     // SAFETY: as the caller promises; `pthread_once_t` is two words there.
     error(unsafe { pthread_once(ready(object, ONCE), function) })
@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn what_is_done_once_is_done_once() {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        unsafe extern "C" fn count() {
+        unsafe extern "C-unwind" fn count() {
             COUNT.fetch_add(1, Ordering::Relaxed);
         }
         let mut object = [ONCE, 0];
