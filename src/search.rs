@@ -200,6 +200,8 @@ pub enum Outcome {
     WrongMachine,
     /// Not an ELF file at all.
     NotElf,
+    /// `ld.so.cache` has no entry of that name for this machine.
+    NotListed,
     /// It could not be opened or read, with this `errno`.
     Unreadable(i32),
     /// Not tried: the token stands for nothing here.
@@ -253,6 +255,7 @@ impl fmt::Display for Outcome {
             Self::WrongClass => f.write_str("wrong ELF class"),
             Self::WrongMachine => f.write_str("for another machine"),
             Self::NotElf => f.write_str("not an ELF file"),
+            Self::NotListed => f.write_str("not listed"),
             Self::Unreadable(errno) => io::Error::from_raw_os_error(*errno).fmt(f),
             Self::Unknown(token) => write!(f, "not tried: {token} is not known"),
             Self::Secure => f.write_str("not tried in a secure process"),
@@ -319,7 +322,10 @@ fn in_cache(
     options: &SearchOptions,
     cache: &LdCache<'_>,
 ) -> Option<Result<Candidate, Tried>> {
-    let path = to_path(cache.find(name, options.cache?, &options.hwcaps)?);
+    let Some(path) = cache.find(name, options.cache?, &options.hwcaps) else {
+        return Some(Err(Tried { path: to_path(name), source: Route::Cache, outcome: Outcome::NotListed }));
+    };
+    let path = to_path(path);
     let refused = requester.no_default_folders && options.default_folders.iter().any(|folder| path.starts_with(folder));
     let (source, outcome) = (Route::Cache, Outcome::NoDefaultFolders);
     Some(if refused { Err(Tried { path, source, outcome }) } else { Ok(Candidate { path, source }) })
@@ -470,7 +476,7 @@ mod tests {
                 with_both,
                 "/llp/libq.so (library path)\nlibq.so (library path)\n\
                  /opt/app/lib/../run/libq.so (RUNPATH of r.so)\nrel/libq.so (RUNPATH of r.so)\n\
-                 /lib/libq.so (default folder)\n/usr/lib/libq.so (default folder)",
+                 !libq.so (ld.so.cache): not listed\n/lib/libq.so (default folder)\n/usr/lib/libq.so (default folder)",
             ),
             (
                 "DF_1_NODEFLIB",
@@ -566,6 +572,7 @@ mod tests {
             (Outcome::from_errno(13), "Permission denied (os error 13)", false),
             (Outcome::WrongClass, "wrong ELF class", false),
             (Outcome::NotElf, "not an ELF file", true),
+            (Outcome::NotListed, "not listed", false),
         ];
         assert!(Outcome::Unreadable(5).ends_search());
         for (outcome, text, ends) in cases {
