@@ -7,6 +7,7 @@
 //! Invariant: a pointer that comes in is followed only as the contract of the function of that name says; what is handed
 //! out lies in statics, or is the host's.
 
+mod bits;
 mod children;
 mod complex;
 mod constants;

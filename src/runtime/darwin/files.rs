@@ -1,6 +1,6 @@
 //! Calls of the system whose constants differ.
 
-use super::Pointer;
+use super::{Pointer, bits};
 use crate::addr::RunAddr;
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -25,9 +25,9 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
     Some(RunAddr(at.expose_provenance() as u64))
 }
 
-/// The host's bits for those that are set, by a table of both.
+/// The host's bits for those that are set: some are the same, others are in a table.
 fn translated(flags: c_int, same: c_int, table: &[(c_int, c_int)]) -> c_int {
-    table.iter().filter(|(theirs, _)| flags & theirs != 0).fold(flags & same, |all, (_, host)| all | host)
+    flags & same | bits::to_host(flags, table)
 }
 
 /// `open`: the mode comes as a third argument where a file is created, which a variadic call passes the same way.

@@ -1,7 +1,7 @@
 //! Locales: categories and items have other numbers there (`<locale.h>`, `<langinfo.h>`), and two bytes of `struct lconv`
 //! are in another order.
 
-use super::Pointer;
+use super::{Pointer, bits};
 use crate::addr::RunAddr;
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int};
@@ -116,9 +116,8 @@ unsafe extern "C" fn set(category: c_int, name: *const c_char) -> *mut c_char {
 /// # Safety
 /// As that.
 unsafe extern "C" fn new(mask: c_int, name: *const c_char, base: libc::locale_t) -> libc::locale_t {
-    let host = MASKS.iter().filter(|(theirs, _)| mask & theirs != 0).fold(0, |all, (_, host)| all | host);
     // A bit that does not exist is an error, as it is there.
-    let host = if mask & !0x3f == 0 { host } else { -1 };
+    let host = bits::all_to_host(mask, &MASKS).unwrap_or(-1);
     // SAFETY: as the caller promises.
     unsafe { libc::newlocale(host, name, base) }
 }

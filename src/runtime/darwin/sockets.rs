@@ -4,7 +4,8 @@
 mod interfaces;
 mod names;
 
-use super::Pointer;
+use super::times::Time;
+use super::{Pointer, bits};
 use crate::addr::RunAddr;
 use std::ffi::{c_char, c_int, c_void};
 
@@ -198,9 +199,7 @@ const FLAGS: [(c_int, c_int); 9] = [
 
 /// The host's flags; `None` for one that it has not.
 fn flags(own: c_int) -> Option<c_int> {
-    let known = FLAGS.iter().fold(0, |all, (own, _)| all | own);
-    let bits = FLAGS.iter().filter(|(bit, _)| own & bit != 0);
-    (own & !known == 0).then(|| bits.fold(0, |all, (_, host)| all | host))
+    bits::all_to_host(own, &FLAGS)
 }
 
 /// `send`
@@ -326,7 +325,7 @@ unsafe extern "C" fn receive_message(file: c_int, message: *mut Message, own: c_
         // SAFETY: as the caller promises.
         unsafe { from.write(host.msg_namelen, message.name, &raw mut message.name_size) };
         message.control_size = 0;
-        message.flags = FLAGS.iter().filter(|(_, bit)| host.msg_flags & bit != 0).fold(0, |all, (own, _)| all | own);
+        message.flags = bits::from_host(host.msg_flags, &FLAGS);
     }
     received
 }
@@ -384,10 +383,8 @@ unsafe extern "C" fn set_option(file: c_int, level: c_int, option: c_int, value:
     let Some((level, option)) = host_option(level, option) else { return refused(libc::ENOPROTOOPT) };
     let is_time = level == libc::SOL_SOCKET && matches!(option, libc::SO_SNDTIMEO | libc::SO_RCVTIMEO);
     if is_time && size as usize >= size_of::<libc::timeval>() {
-        // SAFETY: as the caller promises; what is behind the half word may be anything.
-        let (seconds, part) =
-            unsafe { (value.cast::<i64>().read_unaligned(), value.cast::<i32>().add(2).read_unaligned()) };
-        let time = libc::timeval { tv_sec: seconds, tv_usec: part.into() };
+        // SAFETY: as the caller promises.
+        let time = unsafe { value.cast::<Time>().read_unaligned() }.host();
         // SAFETY: a time.
         return unsafe { libc::setsockopt(file, level, option, (&raw const time).cast(), size_of_val(&time) as u32) };
     }

@@ -23,13 +23,14 @@ pub(super) fn entry(name: &[u8]) -> Option<RunAddr> {
 /// `struct timeval`
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Time {
+pub(super) struct Time {
     seconds: i64,
     micros: i32,
 }
 
 impl Time {
-    fn host(self) -> libc::timeval {
+    /// The host's.
+    pub(super) fn host(self) -> libc::timeval {
         libc::timeval { tv_sec: self.seconds, tv_usec: self.micros.into() }
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! Invariant: such a pointer is that of a boxed structure which the host has made ready, from `…_init` to `…_destroy`.
 
-use super::super::Pointer;
 use super::super::files::open_flags;
 use super::super::signals::with_mask;
 use super::super::threads::error;
+use super::super::{Pointer, bits};
 use crate::addr::RunAddr;
 use std::ffi::{c_char, c_int, c_short};
 use std::mem::MaybeUninit;
@@ -146,7 +146,7 @@ unsafe extern "C" fn destroy_attributes(at: *mut *mut Attributes) -> c_int {
 }
 
 /// Theirs, and the host's. Others have no counterpart: to replace the caller itself, to start stopped, to close all files.
-const FLAGS: [(c_short, c_int); 4] = [
+const FLAGS: [(c_int, c_int); 4] = [
     (0x1, libc::POSIX_SPAWN_RESETIDS as c_int),
     (0x2, libc::POSIX_SPAWN_SETPGROUP as c_int),
     (0x4, libc::POSIX_SPAWN_SETSIGDEF as c_int),
@@ -158,10 +158,7 @@ const FLAGS: [(c_short, c_int); 4] = [
 /// # Safety
 /// [`make_attributes`] wrote the pointer.
 unsafe extern "C" fn set_flags(at: *mut *mut Attributes, flags: c_short) -> c_int {
-    if flags & !0xf != 0 {
-        return error(libc::EINVAL);
-    }
-    let host = FLAGS.iter().filter(|(own, _)| flags & own != 0).fold(0, |all, (_, host)| all | host);
+    let Some(host) = bits::all_to_host(flags.into(), &FLAGS) else { return error(libc::EINVAL) };
     // SAFETY: as the caller promises.
     error(unsafe { libc::posix_spawnattr_setflags(at.read(), host as c_short) })
 }

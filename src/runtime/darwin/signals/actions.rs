@@ -4,6 +4,7 @@
 //!
 //! What somebody else has set is handed out as it is, and taken back: an image puts back what it found.
 
+use super::super::bits;
 use super::{SIGNALS, host, host_set, own, own_set};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -105,7 +106,7 @@ fn changed(signal: c_int, new: Option<&Action>) -> Result<Action, c_int> {
     Ok(Action {
         handler: if is_ours { ours } else { before.sa_sigaction },
         mask: own_set(&before.sa_mask),
-        flags: FLAGS.iter().filter(|(_, host)| before.sa_flags & host == *host).fold(0, |all, (own, _)| all | own),
+        flags: bits::from_host(before.sa_flags, &FLAGS),
     })
 }
 
@@ -120,8 +121,7 @@ fn translated(new: &Action, slot: usize) -> Result<libc::sigaction, c_int> {
         other if is_others => other,
         _ => handle as *const () as usize,
     };
-    let flags = FLAGS.iter().filter(|(own, _)| new.flags & own != 0).fold(0, |all, (_, host)| all | host);
-    Ok(action(handler, new.mask, flags))
+    Ok(action(handler, new.mask, bits::to_host(new.flags, &FLAGS)))
 }
 
 fn action(handler: usize, mask: u32, flags: c_int) -> libc::sigaction {

@@ -1,7 +1,7 @@
 //! Names of machines and services (`<netdb.h>`): what is found is the host's list, whose rows have two members the other way
 //! round there, and is turned back before the host frees it.
 
-use super::super::Pointer;
+use super::super::{Pointer, bits};
 use super::{Address, INET6, WITH_LENGTH, family};
 use crate::addr::RunAddr;
 use std::ffi::{c_char, c_int};
@@ -52,13 +52,6 @@ fn error(host: c_int) -> c_int {
     }
 }
 
-/// The bits of `table` that are set; `None` if others are, too.
-fn translated(own: c_int, table: &[(c_int, c_int)]) -> Option<c_int> {
-    let known = table.iter().fold(0, |all, (own, _)| all | own);
-    let set = table.iter().filter(|(bit, _)| own & bit != 0);
-    (own & !known == 0).then(|| set.fold(0, |all, (_, host)| all | host))
-}
-
 const WANTED: [(c_int, c_int); 7] = [
     (0x1, libc::AI_PASSIVE),
     (0x2, libc::AI_CANONNAME),
@@ -84,7 +77,7 @@ unsafe extern "C" fn find(
     // SAFETY: as the caller promises.
     let hints = unsafe { hints.as_ref() };
     if let Some(hints) = hints {
-        let Some(flags) = translated(hints.flags, &WANTED) else { return error(libc::EAI_BADFLAGS) };
+        let Some(flags) = bits::all_to_host(hints.flags, &WANTED) else { return error(libc::EAI_BADFLAGS) };
         (asked.ai_flags, asked.ai_family) = (flags, family(hints.family));
         (asked.ai_socktype, asked.ai_protocol) = (hints.kind, hints.protocol);
     }
@@ -115,7 +108,7 @@ unsafe fn turned(first: *mut libc::addrinfo) -> *mut Row {
             if !address.is_null() {
                 address.cast::<[u8; 2]>().write([host.ai_addrlen as u8, family as u8]);
             }
-            let flags = WANTED.iter().filter(|(_, bit)| host.ai_flags & bit != 0).fold(0, |all, (own, _)| all | own);
+            let flags = bits::from_host(host.ai_flags, &WANTED);
             let (name, next) = (host.ai_canonname, host.ai_next.cast());
             let (kind, protocol, size) = (host.ai_socktype, host.ai_protocol, host.ai_addrlen);
             at.cast::<Row>().write(Row { flags, family, kind, protocol, size, name, address, next });
@@ -175,7 +168,7 @@ unsafe extern "C" fn name_of(
     ];
     // SAFETY: as the caller promises.
     let Some(address) = (unsafe { Address::read(own, size) }) else { return error(libc::EAI_FAMILY) };
-    let Some(flags) = translated(flags, &TABLE) else { return error(libc::EAI_BADFLAGS) };
+    let Some(flags) = bits::all_to_host(flags, &TABLE) else { return error(libc::EAI_BADFLAGS) };
     let address = (&raw const address).cast();
     // SAFETY: as the caller promises; the sizes have another type elsewhere.
     error(unsafe { libc::getnameinfo(address, size, machine, machine_size as _, service, service_size as _, flags) })
