@@ -7,6 +7,9 @@
 use std::fmt;
 use std::ops::Add;
 
+/// The smallest page of any supported machine: memory is mapped and protected in units of at least this.
+pub const MIN_PAGE: u64 = 0x1000;
+
 /// An offset in bytes from the start of a file (or of the slice of a universal file).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileOffset(pub u64);

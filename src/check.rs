@@ -1,12 +1,9 @@
 //! Invariants of a plan: what every later stage may rely on, whatever the file said. Fuzzing asserts these.
 //! What is legal but unwanted is not decided here but by the [`Policy`](crate::audit::Policy).
 
-use crate::addr::VmRange;
+use crate::addr::{MIN_PAGE, VmRange};
 use crate::error::{ErrorKind, Place};
 use crate::plan::LoadPlan;
-
-/// The smallest page of any system: what is sealed there is at most what is sealed anywhere.
-const MIN_PAGE: u64 = 0x1000;
 
 /// Checks that regions are sorted and share no page, and that everything the plan names lies inside the span.
 ///
@@ -30,6 +27,7 @@ pub fn check(plan: &LoadPlan) -> Result<(), ErrorKind> {
         return Err(malformed("plan: the alignment is no power of two", plan.span.start));
     }
     for seal in &plan.seals {
+        // What is sealed there is at most what is sealed anywhere.
         let pages = seal.sealable_pages(MIN_PAGE);
         if pages.size > 0 && !plan.span.holds(pages.start, pages.size) {
             return Err(malformed("plan: a seal reaches outside the span", seal.start));
@@ -66,9 +64,9 @@ mod tests {
 
     #[test]
     fn regions_lie_apart_and_in_the_span() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/test-fixtures/bin/macho/bind-x64-chained.dylib");
+        let path = test_fixtures::macho_edit::folder().join("bind-x64-chained.dylib");
         let file = std::fs::read(path).expect("a fixture");
-        let plan = crate::plan::plan(&file, path).expect("a fixture");
+        let plan = crate::plan::plan(&file, "test").expect("a fixture");
         check(&plan).expect("nothing is wrong with it");
         type Edit = fn(&mut LoadPlan);
         let cases: [(&str, Edit); 4] = [

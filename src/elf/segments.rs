@@ -1,14 +1,10 @@
 //! Program headers → regions, seals, thread-local template.
 
 use super::{Header, ProgramHeader, limits, notes};
-use crate::addr::{FileOffset, FileRange, VmRange};
+use crate::addr::{FileOffset, FileRange, MIN_PAGE, VmRange};
 use crate::error::{ErrorKind, Place};
 use crate::plan::{Prot, Region, TlsTemplate};
 use goblin::elf64::program_header as ph;
-
-/// The smallest page of any supported machine. Offsets and addresses of a segment agree modulo this, or no system
-/// can map it; a system with larger pages checks again when it maps.
-pub const MIN_PAGE: u64 = 0x1000;
 
 /// `PT_GNU_PROPERTY` and friends are not needed; these are what the program headers tell in all.
 #[derive(Debug)]
@@ -92,6 +88,7 @@ impl Layout {
         if header.align > 1 && !header.align.is_power_of_two() {
             return Err(malformed("PT_LOAD: p_align is no power of two"));
         }
+        // Or no system can map it; one with larger pages checks again when it maps.
         if header.offset % MIN_PAGE != header.vaddr % MIN_PAGE && header.file_size > 0 {
             return Err(malformed("PT_LOAD: p_offset and p_vaddr differ within the page"));
         }

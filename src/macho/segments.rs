@@ -1,7 +1,7 @@
 //! `LC_SEGMENT_64` and its sections → regions, seals, thread-local template, initialisers.
 
 use super::commands::{Command, Commands};
-use crate::addr::{FileOffset, FileRange, VmAddr, VmRange};
+use crate::addr::{FileOffset, FileRange, MIN_PAGE, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::error::{ErrorKind, Place};
 use crate::plan::{Entries, EntryArray, EntryForm, Prot, Region, TlsTemplate};
@@ -11,8 +11,6 @@ const SEGMENT: u64 = 72;
 const SECTION: u64 = 80;
 /// Becomes read-only after fixups.
 const SG_READ_ONLY: u32 = 0x10;
-/// Smallest page of any system that loads such images.
-const MIN_PAGE: u64 = 0x1000;
 
 // Section types, the low byte of `flags`.
 const S_MOD_INIT_FUNC_POINTERS: u32 = 0x9;

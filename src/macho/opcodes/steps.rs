@@ -6,7 +6,7 @@
 //! outside the window, more fixups than there may be, the end.
 
 use super::{Binds, POINTER, Rebases, TYPE_POINTER};
-use crate::addr::{RunAddr, VmAddr, VmRange};
+use crate::addr::{MIN_PAGE, RunAddr, VmAddr, VmRange};
 use crate::bytes::short_uleb128;
 use crate::memory::{Rebasing, Window};
 
@@ -42,9 +42,6 @@ const PAIRS: [Pair; 256] = {
     }
     pairs
 };
-
-/// The smallest page of any machine.
-const PAGE: usize = 0x1000;
 
 impl Rebases<'_, '_> {
     /// Applies what comes next to the window of that region, whose content in the file is given.
@@ -98,7 +95,7 @@ fn rebase(at: u64, count: u64, fresh: bool, words: &mut Rebasing<'_>) -> bool {
         last += Rebasing::STORED;
         few -= Rebasing::FEW;
     }
-    let within = few > 0 && last % PAGE <= PAGE - Rebasing::STORED;
+    let within = few > 0 && last % MIN_PAGE as usize <= MIN_PAGE as usize - Rebasing::STORED;
     fresh && within && words.few(last, few) || words.all(last, few)
 }
 

@@ -5,17 +5,14 @@
 //! Where an image may be unloaded meanwhile, the kernel reads for us ([`vanishing`]).
 
 use super::vanishing;
-use crate::addr::RunAddr;
+use crate::addr::{MIN_PAGE, RunAddr};
 use crate::platform::unix;
 use std::ffi::c_char;
 use std::ptr;
 
-/// The smallest page of any supported machine: memory is mapped in units of at least this.
-pub(super) const PAGE: u64 = 0x1000;
-
 /// The page that holds an address.
 pub(super) fn page_of(at: RunAddr) -> RunAddr {
-    RunAddr(at.0 & !(PAGE - 1))
+    RunAddr(at.0 & !(MIN_PAGE - 1))
 }
 
 fn pointer<T>(at: RunAddr) -> *const T {

@@ -4,9 +4,9 @@
 //! readable regions can be read for as long as the image is loaded, and changes only where the region is writable.
 
 use super::chain::Link;
-use super::memory::{self, PAGE, page_of};
+use super::memory::{self, page_of};
 use super::vanishing;
-use crate::addr::{Bias, FileRange, RunAddr, VmAddr, VmRange};
+use crate::addr::{Bias, FileRange, MIN_PAGE, RunAddr, VmAddr, VmRange};
 use crate::bytes::Bytes;
 use crate::elf::dynamic::Dynamic;
 use crate::elf::{PHENT, ProgramHeader, notes};
@@ -229,7 +229,7 @@ pub(super) unsafe fn read_dynamic(at: RunAddr) -> Dynamic {
 /// if it puts the dynamic section where the list has it.
 pub(super) fn find(link: &Link, dynamic: &Dynamic) -> Option<Segments> {
     let lowest = lowest_table(link, dynamic)?;
-    let below = (0..MOST_PAGES).map(|pages| RunAddr(lowest.0.saturating_sub(pages * PAGE)));
+    let below = (0..MOST_PAGES).map(|pages| RunAddr(lowest.0.saturating_sub(pages * MIN_PAGE)));
     std::iter::once(page_of(link.base)).chain(below).find_map(|page| {
         let readable = page.0 != 0 && (page == lowest || memory::is_readable(page));
         // SAFETY: the page can be read, as just determined.
@@ -267,8 +267,8 @@ pub(super) unsafe fn program_headers(page: RunAddr) -> Option<&'static [u8]> {
     // SAFETY: the header is shorter than the page, which can be read; nobody writes to headers.
     let header = unsafe { memory::borrow(page, EHSIZE) };
     let (offset, size) = table_of(header)?;
-    let end = offset.checked_add(size).filter(|&end| end <= MOST_PAGES * PAGE)?;
-    let mut pages = (PAGE..end).step_by(PAGE as usize);
+    let end = offset.checked_add(size).filter(|&end| end <= MOST_PAGES * MIN_PAGE)?;
+    let mut pages = (MIN_PAGE..end).step_by(MIN_PAGE as usize);
     if !pages.all(|further| memory::is_readable(RunAddr(page.0 + further))) {
         return None;
     }

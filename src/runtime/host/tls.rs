@@ -169,7 +169,7 @@ fn is_plausible(offset: i64, template: &TlsTemplate) -> bool {
         None => false,
     };
     let aligned =
-        (offset as u64).wrapping_sub(template.image.start.0) & (template.align.min(super::memory::PAGE) - 1) == 0;
+        (offset as u64).wrapping_sub(template.image.start.0) & (template.align.min(crate::addr::MIN_PAGE) - 1) == 0;
     on_its_side && aligned
 }
 

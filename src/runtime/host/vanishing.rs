@@ -9,8 +9,7 @@
 //!
 //! Invariant: what [`Vanishing::keep`] lends stays allocated until the scope ends, and is not written to.
 
-use super::memory;
-use crate::addr::RunAddr;
+use crate::addr::{MIN_PAGE, RunAddr};
 use crate::platform::unix;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -30,7 +29,7 @@ pub(super) struct Vanishing {
     kept: RefCell<Vec<(RunAddr, Box<[u8]>)>>,
 }
 
-/// Runs `work`, in which [`memory`] reads with care. What it borrows is not to be used afterwards.
+/// Runs `work`, in which [`memory`](super::memory) reads with care. What it borrows is not to be used afterwards.
 pub(super) fn with_care<T>(work: impl FnOnce() -> T) -> T {
     struct Leave;
     impl Drop for Leave {
@@ -127,7 +126,7 @@ pub(super) fn c_string(scope: &Vanishing, at: RunAddr, limit: u64) -> Vec<u8> {
         let mut part = [0; STEP];
         // A step does not cross into another page without need: a name may end right before memory that is not there.
         let start = RunAddr(at.0 + text.len() as u64);
-        let in_page = (memory::PAGE - start.0 % memory::PAGE).min(STEP as u64).min(limit - text.len() as u64) as usize;
+        let in_page = (MIN_PAGE - start.0 % MIN_PAGE).min(STEP as u64).min(limit - text.len() as u64) as usize;
         scope.read(start, &mut part[..in_page]);
         let end = part[..in_page].iter().position(|&byte| byte == 0);
         text.extend_from_slice(&part[..end.unwrap_or(in_page)]);
@@ -140,6 +139,7 @@ pub(super) fn c_string(scope: &Vanishing, at: RunAddr, limit: u64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory;
     use super::*;
 
     #[test]
