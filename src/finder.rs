@@ -157,14 +157,7 @@ impl Finder for FolderFinder<'_> {
     }
 
     fn stamp(&mut self, path: &Path) -> Result<Option<FileStamp>, ErrorKind> {
-        let failed = |call, source| ErrorKind::Io { call, path: path.to_owned(), source };
-        let file = match unix::open(path) {
-            Ok(file) => file,
-            Err(error) if is_the_systems(&error) => return Err(failed("open", error)),
-            Err(_) => return Ok(None),
-        };
-        let (stamp, _) = unix::stat(&file).map_err(|error| failed("fstat", error))?;
-        Ok(Some(stamp))
+        Ok(open_if_there(path)?.map(|(_, stamp)| stamp))
     }
 
     fn edit(&self, name: &str, plan: &mut LoadPlan) {
@@ -172,6 +165,18 @@ impl Finder for FolderFinder<'_> {
             edit(name, plan);
         }
     }
+}
+
+/// The file at `path` and its identity; `None` if there is none that this process may read.
+fn open_if_there(path: &Path) -> Result<Option<(File, FileStamp)>, ErrorKind> {
+    let failed = |call, source| ErrorKind::Io { call, path: path.to_owned(), source };
+    let file = match unix::open(path) {
+        Ok(file) => file,
+        Err(error) if is_the_systems(&error) => return Err(failed("open", error)),
+        Err(_) => return Ok(None),
+    };
+    let (stamp, _) = unix::stat(&file).map_err(|error| failed("fstat", error))?;
+    Ok(Some((file, stamp)))
 }
 
 /// Whether a file could not be opened for want of something that the next open may find: no word about the file.
@@ -209,14 +214,8 @@ impl Seen {
 impl KeptFile {
     /// The file at `path` as it is now; `None` if there is none that this process may read.
     fn now(&self, path: &Path) -> Result<Option<Seen>, ErrorKind> {
-        let failed = |call, source| ErrorKind::Io { call, path: path.to_owned(), source };
-        let file = match unix::open(path) {
-            Ok(file) => file,
-            Err(error) if is_the_systems(&error) => return Err(failed("open", error)),
-            Err(_) => return Ok(None),
-        };
         // Also of the file that is mapped already: no page of it that is looked at lies behind its end.
-        let (stamp, _) = unix::stat(&file).map_err(|error| failed("fstat", error))?;
+        let Some((file, stamp)) = open_if_there(path)? else { return Ok(None) };
         let kept = self.0.try_lock().ok().and_then(|kept| kept.clone());
         if let Some(kept) = kept.filter(|kept| kept.0.stamp == stamp) {
             return Ok(Some(kept));
@@ -224,7 +223,8 @@ impl KeptFile {
         if stamp.size == 0 {
             return Ok(None); // which cannot be mapped
         }
-        let bytes = unix::map_file(&file, 0, stamp.size).map_err(|error| failed("mmap", error))?;
+        let failed = |source| ErrorKind::Io { call: "mmap", path: path.to_owned(), source };
+        let bytes = unix::map_file(&file, 0, stamp.size).map_err(failed)?;
         Ok(Some(Seen(Arc::new(Mapping { stamp, bytes }))))
     }
 

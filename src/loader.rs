@@ -365,7 +365,8 @@ impl Loader {
     /// Runs the resolvers and initialisers of every module that is loaded: the caller vouches for what they do, as
     /// for any code that is linked in. And what the system loader has opened for the program (`dlopen`) it must not close
     /// while something that binds to it is in use, or the library that is returned is one of those: no reference to it is
-    /// held. An initialiser that unwinds ends the open as an observer's panic does ([`Loader::observer`]). [`LinkPlan::scope`] lists them, and [`Library::definition`] says whose a symbol is.
+    /// held. [`LinkPlan::scope`] lists them, and [`Library::definition`] says whose a symbol is. An initialiser that unwinds
+    /// ends the open as an observer's panic does ([`Loader::observer`]).
     pub unsafe fn open(&self, source: impl Into<Source>) -> Result<Library, Error> {
         let sealed = {
             let relocated = self.link(source)?.map()?.relocate()?;

@@ -376,9 +376,9 @@ impl Sealed {
         }
         let entries = entries(&group).map_err(|error| group.failed(error))?;
         let (library, instances) = publish(&mut group).map_err(|error| group.failed(error))?;
-        let mut turn = Turn { instances: &instances, ran: group.foreign_ran, why: String::new() };
+        let mut turn = Turn { instances: &instances, ran: group.foreign_ran, why: None };
         if let Err(error) = wait_for_needs(&group.loader, library.scope(), &instances) {
-            turn.why = error.to_string();
+            turn.why = Some(error.to_string());
             return Err(group.failed(error));
         }
         if group.loader.is_global() {
@@ -526,7 +526,7 @@ struct Turn<'i> {
     instances: &'i [Arc<Instance>],
     /// Whether code of the group has run, which may have kept pointers to it.
     ran: bool,
-    why: String,
+    why: Option<String>,
 }
 
 impl Drop for Turn<'_> {
@@ -539,8 +539,7 @@ impl Drop for Turn<'_> {
         if self.ran {
             left.iter().for_each(|instance| std::mem::forget(Arc::clone(instance)));
         }
-        let why =
-            if self.why.is_empty() { "an initialiser or an observer of the other open panicked" } else { &self.why };
+        let why = self.why.as_deref().unwrap_or("an initialiser or an observer of the other open panicked");
         REGISTRY.withdraw(&left, why);
     }
 }

@@ -90,7 +90,8 @@ pub(crate) fn map_file(file: &File, offset: u64, size: u64) -> io::Result<memmap
     gate::pass(Call::Map)?;
     // SAFETY: the mapping is private and read-only. That another process changes the file meanwhile is the documented
     // limit of loading from a file; every value read from it is checked after the read.
-    // (Shared, it would be refused for a file that is sealed, by Linux before 6.7, and by file systems without coherent pages.)
+    // (Shared, it would be refused for a file that is sealed, by Linux before 6.7, and by file systems without coherent
+    // pages.)
     unsafe { memmap2::MmapOptions::new().offset(offset).len(length).map_copy_read_only(file) }
 }
 
@@ -127,7 +128,8 @@ pub(crate) unsafe fn unmap_memory(start: *mut u8, size: usize) {
 /// Whether the kernel can read the byte at `at`: it is asked for the name of a folder to open there, which is none.
 ///
 /// Linux reads the name before it looks for a free descriptor (`do_sys_openat2`), so that the answer is the same when there
-/// is none; others look for the descriptor first, and then have not looked at the byte. A sandbox that forbids the call does not answer: then better not.
+/// is none; others look for the descriptor first, and then have not looked at the byte. A sandbox that forbids the call does
+/// not answer: then better not.
 pub(crate) fn can_read(at: u64) -> bool {
     const NO_FOLDER: libc::c_int = -1;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
